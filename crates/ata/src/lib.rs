@@ -1,0 +1,26 @@
+//! ATA devices: register FISes in, operations on the block engine out, register FISes back.
+//!
+//! A device here is what hangs on a SATA cable. It knows no controller: whoever drives it hands it
+//! each command with [`Device::execute`] and gives it a [`Link`] to move data and send FISes
+//! through. It never blocks: a command that needs the medium becomes a request to the
+//! [`Engine`](freewheel_block::Engine), and its FISes follow from [`Device::poll`].
+//!
+//! [`Disk`] is an ATA disk; [`command_name`] knows the commands that it has. ATAPI drives are left to
+//! a module of their own beside it.
+//!
+//! Specifications: ACS-4 (ATA8 Command Set, T13/BSR INCITS 529) for commands and SATA 3.x for
+//! FISes and native command queueing.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod device;
+mod disk;
+pub mod fis;
+
+pub use device::{Device, Link, LinkError};
+pub use disk::{ConfigError, Disk, DiskConfig, Rotation, command_name};

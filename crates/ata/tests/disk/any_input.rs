@@ -1,0 +1,191 @@
+//! Whatever a host sends, in whatever order, each command ends exactly once.
+
+use freewheel_ata::Device;
+use freewheel_ata::fis::{DeviceFis, RegisterH2D, Status};
+use freewheel_block::{EngineConfig, IoError, OpKind};
+use proptest::prelude::*;
+
+use crate::support::*;
+
+#[derive(Clone, Debug)]
+enum Event {
+    Command(u8, RegisterH2D),
+    Memory(u8, usize),
+    Hang(bool),
+    Fail(Option<OpKind>),
+    Poll,
+    Control(u8),
+    Comreset,
+    AbortAll,
+}
+
+fn any_fis() -> impl Strategy<Value = RegisterH2D> {
+    let opcode = prop_oneof![
+        1 => any::<u8>(),
+        3 => prop::sample::select((0..=255).filter(|it| freewheel_ata::command_name(*it).is_some()).collect::<Vec<u8>>()),
+    ];
+    let lba = prop_oneof![4 => 0u64..2100, 1 => 0u64..1 << 48];
+    let small = || prop_oneof![4 => 0u16..20, 1 => any::<u16>()];
+    (opcode, small(), lba, prop_oneof![3 => Just(0x40u8), 1 => any::<u8>()], small(), any::<u32>())
+        .prop_map(|(command, features, lba, device, count, rest)| RegisterH2D {
+            pm_port: rest as u8 & 15,
+            is_command: true,
+            command,
+            features,
+            lba,
+            device,
+            count,
+            icc: (rest >> 8) as u8,
+            control: (rest >> 16) as u8,
+            auxiliary: rest,
+        })
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let slot = || prop_oneof![8 => 0u8..32, 1 => any::<u8>()];
+    prop_oneof![
+        6 => (slot(), any_fis()).prop_map(|(slot, fis)| Event::Command(slot, fis)),
+        10 => (0u8..32, any::<bool>(), 0u64..2060, 1u16..40).prop_map(|(tag, write, lba, count)| {
+            Event::Command(tag, queued(if write { 0x61 } else { 0x60 }, tag, lba, count))
+        }),
+        2 => Just(Event::Command(0, at48(0x2f, 0x10, 1))),
+        1 => (0u8..32, 0usize..40_000).prop_map(|(slot, len)| Event::Memory(slot, len)),
+        2 => any::<bool>().prop_map(Event::Hang),
+        1 => prop::option::of(prop::sample::select(vec![OpKind::Read, OpKind::Write, OpKind::Flush, OpKind::Discard])).prop_map(Event::Fail),
+        8 => Just(Event::Poll),
+        1 => any::<u8>().prop_map(Event::Control),
+        1 => Just(Event::Comreset),
+        1 => Just(Event::AbortAll),
+    ]
+}
+
+/// What a host knows of the commands that it has sent.
+#[derive(Default)]
+struct Ledger {
+    unqueued: u32,
+    queued: u32,
+}
+
+impl Ledger {
+    /// Each FIS must end something that has not ended, or belong to something that goes on.
+    fn take(&mut self, slot: Option<u8>, fis: &DeviceFis) {
+        match (slot, fis) {
+            (Some(slot), DeviceFis::RegisterD2H { interrupt: false, registers }) => {
+                assert!(!registers.status.intersects(Status::ERR | Status::BSY | Status::DRQ));
+                assert_eq!(self.unqueued & 1 << slot, 1 << slot, "accepts what was sent");
+                self.unqueued &= !(1 << slot);
+                assert_eq!(self.queued & 1 << slot, 0);
+                self.queued |= 1 << slot;
+            }
+            (Some(slot), DeviceFis::RegisterD2H { interrupt: true, registers }) => {
+                assert_eq!(self.unqueued & 1 << slot, 1 << slot, "ends what was sent");
+                self.unqueued &= !(1 << slot);
+                if registers.status.contains(Status::ERR) {
+                    // A refusal takes the queue with it, if there is one.
+                    self.queued = 0;
+                }
+            }
+            (Some(slot), DeviceFis::PioSetup { to_host, ending_status, .. }) => {
+                assert_eq!(self.unqueued & 1 << slot, 1 << slot, "data for what was sent");
+                if *to_host && !ending_status.contains(Status::BSY) {
+                    self.unqueued &= !(1 << slot);
+                }
+            }
+            (None, DeviceFis::SetDeviceBits { interrupt: false, active, .. }) => {
+                assert_eq!((*active, self.queued), (u32::MAX, 0));
+            }
+            (None, DeviceFis::SetDeviceBits { status, active, .. }) => {
+                assert_eq!(self.queued & active, *active, "ends what was accepted");
+                self.queued &= !active;
+                if status.contains(Status::ERR) {
+                    self.queued = 0;
+                } else {
+                    assert_ne!(*active, 0);
+                }
+            }
+            (None, DeviceFis::RegisterD2H { registers, .. }) => {
+                assert_eq!(registers.error.bits(), 1, "a signature");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_command_ends_once_or_by_a_reset(events in prop::collection::vec(any_event(), 1..80)) {
+        let engine = EngineConfig { slots: 4, buf_bytes: 8192, window: 2, ..EngineConfig::default() };
+        let mut rig = Setup { engine, ..Setup::default() }.build();
+        for memory in &mut rig.host.memory {
+            memory.truncate(40_000);
+        }
+        let mut ledger = Ledger::default();
+        let mut held = false;
+        for event in events {
+            rig.now = rig.now.plus(1_000);
+            match event {
+                Event::Command(slot, fis) => {
+                    let bit = 1u32.checked_shl(slot.into()).unwrap_or(0);
+                    // The slot of an unqueued command is busy: the disk ignores what comes.
+                    let is_taken = !held && ledger.unqueued & bit == 0;
+                    if is_taken {
+                        ledger.unqueued |= bit;
+                    }
+                    let was_queued = ledger.queued & bit;
+                    let before = rig.host.fises.len();
+                    rig.issue(slot, fis);
+                    if !is_taken || bit == 0 {
+                        prop_assert_eq!(rig.host.fises.len(), before);
+                    } else if was_queued != 0 {
+                        // Refused, and the one that had the tag went with it.
+                        prop_assert_eq!(rig.host.fises.len(), before + 1);
+                    }
+                }
+                Event::Memory(slot, len) => rig.host.memory[usize::from(slot)].resize(len, 1),
+                Event::Hang(hangs) => rig.ram().hangs = hangs,
+                Event::Fail(kind) => {
+                    rig.ram().fails = kind.map(|kind| (kind, 512 * 40, IoError::Os(5)));
+                }
+                Event::Poll => rig.disk.poll(rig.now, &mut rig.host),
+                Event::Control(control) => {
+                    let was_held = std::mem::replace(&mut held, control & 4 != 0);
+                    rig.disk.control(control, rig.now, &mut rig.host);
+                    prop_assert_eq!(rig.host.fises.len(), usize::from(was_held && !held));
+                    if held {
+                        ledger = Ledger::default();
+                    }
+                }
+                Event::Comreset => {
+                    rig.disk.comreset(rig.now, &mut rig.host);
+                    prop_assert_eq!(rig.host.fises.len(), 1);
+                    held = false;
+                    ledger = Ledger::default();
+                }
+                Event::AbortAll => {
+                    let count = rig.disk.abort_all(rig.now);
+                    prop_assert_eq!(count as u32, (ledger.unqueued | ledger.queued).count_ones());
+                    ledger = Ledger::default();
+                }
+            }
+            rig.disk.engine().assert_consistent();
+            for (slot, fis) in rig.fises() {
+                ledger.take(slot, &fis);
+            }
+        }
+        // Once the storage works again, nothing is left but what a sleeping disk does not hear.
+        rig.ram().hangs = false;
+        rig.settle();
+        for (slot, fis) in rig.fises() {
+            ledger.take(slot, &fis);
+        }
+        prop_assert_eq!(ledger.queued, 0);
+        let left = rig.disk.abort_all(rig.now) as u32;
+        prop_assert_eq!(left, ledger.unqueued.count_ones());
+        if left > 0 {
+            rig.issue(0, command(0xec));
+            prop_assert!(rig.fises().is_empty(), "only sleep leaves a command without an end");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+use freewheel_ata::fis::{Error, Status};
+use freewheel_block::{IoError, OpKind};
+
+use crate::support::*;
+
+const READY: Status = Status::DRDY.union(Status::DSC);
+
+#[test]
+fn a_read_that_fails_is_uncorrectable_at_its_first_bad_sector() {
+    for (opcode, error) in [
+        (0x25, IoError::Os(5)),
+        (0xc8, IoError::ShortTransfer),
+        (0x24, IoError::Os(5)),
+        (0x42, IoError::Os(5)),
+    ] {
+        let mut rig = Rig::default();
+        rig.ram().fails = Some((OpKind::Read, 300 * 512, error));
+        let registers = rig.bad(at48(opcode, 290, 20), Error::UNC);
+        assert!((290..=300).contains(&registers.lba), "{opcode:x}: {}", registers.lba);
+    }
+}
+
+#[test]
+fn a_write_that_fails_is_aborted_at_its_sector() {
+    for (opcode, error) in
+        [(0x35, IoError::Os(5)), (0xca, IoError::NoSpace), (0x3d, IoError::Os(28))]
+    {
+        let mut rig = Rig::default();
+        rig.ram().fails = Some((OpKind::Write, 40 * 512, error));
+        let registers = rig.bad(at48(opcode, 40, 2), Error::ABRT);
+        assert_eq!(registers.lba, 40);
+    }
+}
+
+#[test]
+fn a_pio_write_that_fails_ends_by_its_only_register_fis() {
+    let mut rig = Rig::default();
+    rig.ram().fails = Some((OpKind::Write, 0, IoError::Os(5)));
+    let fises = rig.run_all(at28(0x30, 0, 4));
+    assert_eq!(fises.len(), 2, "one request for data, one end");
+}
+
+#[test]
+fn a_flush_that_fails_is_aborted() {
+    let mut rig = Rig::default();
+    rig.ram().fails = Some((OpKind::Flush, 0, IoError::Os(5)));
+    for opcode in [0xe7, 0xea, 0xe0, 0xe6] {
+        rig.bad(command(opcode), Error::ABRT);
+    }
+}
+
+#[test]
+fn a_backend_that_makes_no_sense_is_a_device_fault() {
+    let mut rig = Rig::default();
+    rig.ram().fails = Some((OpKind::Read, 0, IoError::BackendProtocol));
+    let registers = rig.run(at48(0x25, 0, 1));
+    assert_eq!(registers.status, READY | Status::ERR | Status::DF);
+    assert_eq!(registers.error, Error::ABRT);
+}
+
+#[test]
+fn a_scatter_list_that_is_too_short_ends_each_command_once_and_badly() {
+    for opcode in [0x25, 0x35, 0x24, 0x34, 0x29, 0x39, 0xec, 0x2f, 0x47, 0x06] {
+        let mut rig = Rig::default();
+        rig.host.memory[0].truncate(500);
+        let mut fis = at48(opcode, 0, 1);
+        fis.features = 1;
+        rig.bad(fis, Error::ABRT);
+        rig.host.memory[0].resize(512, 0);
+        rig.identify();
+    }
+}
+
+#[test]
+fn every_opcode_that_is_not_offered_is_aborted() {
+    let mut rig = Rig::default();
+    for opcode in 0..=255 {
+        if freewheel_ata::command_name(opcode).is_none() {
+            rig.bad(command(opcode), Error::ABRT);
+        }
+    }
+    for opcode in [0x00, 0x08, 0x27, 0xa0, 0xa1, 0xb0, 0xf8, 0x45, 0x63] {
+        assert_eq!(freewheel_ata::command_name(opcode), None, "{opcode:x}");
+    }
+    assert_eq!(freewheel_ata::command_name(0x60), Some("READ FPDMA QUEUED"));
+}

@@ -1,0 +1,13 @@
+//! What an ATA disk does, seen from its cable: commands in, FISes and data out.
+
+mod any_input;
+mod errors;
+mod identify;
+mod logs;
+mod power;
+mod queue;
+mod resets;
+mod settings;
+mod support;
+mod transfers;
+mod trim;
