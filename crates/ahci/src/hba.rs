@@ -1,0 +1,247 @@
+//! The HBA: generic host control (3.1), the ports, and the interrupt (10.7).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use freewheel_ata::Device;
+use freewheel_block::Nanos;
+
+use crate::memory::GuestMemory;
+use crate::port::{Port, PortStatus, ResetKind};
+use crate::registers::*;
+
+/// Bytes of register space that 32 ports need; a BAR's size is the power of two above.
+pub const ABAR_LEN_BYTES: u64 = (PORTS + 32 * PORT_STRIDE) as u64;
+
+/// What an HBA is built with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HbaConfig {
+    /// Command slots a port, 1 to 32.
+    pub command_slots: u8,
+}
+
+impl Default for HbaConfig {
+    fn default() -> Self {
+        Self { command_slots: 32 }
+    }
+}
+
+/// The interrupt, for the owner to pass on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interrupt {
+    /// The level of the interrupt pin.
+    pub level: bool,
+    /// A message is to be sent, where messages are enabled (10.7.2).
+    pub message: bool,
+}
+
+/// An AHCI host bus adapter. See the [crate's documentation](crate).
+pub struct Hba {
+    config: HbaConfig,
+    interrupt_enable: bool,
+    is: u32,
+    ports: Vec<Port>,
+    message: bool,
+}
+
+impl Hba {
+    /// An HBA with one port for each entry of `devices`, 1 to 32.
+    ///
+    /// # Panics
+    /// If there are no ports, more than 32, or `config` is out of range: belongs to start-up.
+    pub fn new(config: HbaConfig, devices: Vec<Option<Box<dyn Device>>>, now: Nanos) -> Self {
+        assert!((1..=32).contains(&devices.len()), "1 to 32 ports");
+        assert!(
+            (1..=32).contains(&config.command_slots),
+            "1 to 32 command slots"
+        );
+        let ports = devices
+            .into_iter()
+            .map(|device| Port::new(device, config.command_slots, now))
+            .collect();
+        Self {
+            config,
+            interrupt_enable: false,
+            is: 0,
+            ports,
+            message: false,
+        }
+    }
+
+    /// Reads registers. Any offset and length: what is not there reads as zero.
+    pub fn mmio_read(&mut self, offset_bytes: u64, data: &mut [u8]) {
+        let mut at = offset_bytes;
+        let mut rest = data;
+        while !rest.is_empty() {
+            let within = (at % 4) as usize;
+            let count = rest.len().min(4 - within);
+            let (part, tail) = rest.split_at_mut(count);
+            let value = self.read_dword(at - within as u64).to_le_bytes();
+            part.copy_from_slice(&value[within..within + count]);
+            at = at.wrapping_add(count as u64);
+            rest = tail;
+        }
+    }
+
+    /// Writes registers. Any offset and length; bytes that are not written keep their value.
+    pub fn mmio_write(
+        &mut self,
+        offset_bytes: u64,
+        data: &[u8],
+        now: Nanos,
+        memory: &dyn GuestMemory,
+    ) {
+        let mut at = offset_bytes;
+        let mut rest = data;
+        while !rest.is_empty() {
+            let within = (at % 4) as usize;
+            let count = rest.len().min(4 - within);
+            let (mut value, mut mask) = ([0; 4], [0; 4]);
+            value[within..within + count].copy_from_slice(&rest[..count]);
+            mask[within..within + count].fill(0xff);
+            let (value, mask) = (u32::from_le_bytes(value), u32::from_le_bytes(mask));
+            self.write_dword(at - within as u64, value, mask, now, memory);
+            at = at.wrapping_add(count as u64);
+            rest = &rest[count..];
+        }
+        self.update_interrupt();
+    }
+
+    fn port_at(&mut self, offset: u64) -> Option<(&mut Port, u32)> {
+        let within = offset.checked_sub(u64::from(PORTS))?;
+        let index = usize::try_from(within / u64::from(PORT_STRIDE)).ok()?;
+        let port = self.ports.get_mut(index)?;
+        Some((port, (within % u64::from(PORT_STRIDE)) as u32))
+    }
+
+    fn read_dword(&mut self, offset: u64) -> u32 {
+        if let Some((port, register)) = self.port_at(offset) {
+            return port.read(register);
+        }
+        match u32::try_from(offset).unwrap_or(u32::MAX) {
+            CAP => self.capabilities(),
+            GHC => {
+                let mut ghc = Ghc::AE;
+                ghc.set(Ghc::IE, self.interrupt_enable);
+                ghc.bits()
+            }
+            IS => self.is,
+            PI => u32::MAX >> (32 - self.ports.len()),
+            VS => 0x0001_0301,
+            _ => 0,
+        }
+    }
+
+    fn capabilities(&self) -> u32 {
+        let flags = Cap::PMD | Cap::SAM | Cap::ISS_GEN3 | Cap::SCLO | Cap::SNCQ | Cap::S64A;
+        let slots = u32::from(self.config.command_slots) - 1;
+        flags.bits() | slots << 8 | (self.ports.len() as u32 - 1)
+    }
+
+    fn write_dword(
+        &mut self,
+        offset: u64,
+        value: u32,
+        mask: u32,
+        now: Nanos,
+        memory: &dyn GuestMemory,
+    ) {
+        if let Some((port, register)) = self.port_at(offset) {
+            port.write(register, value, mask, now, memory);
+            return;
+        }
+        match u32::try_from(offset).unwrap_or(u32::MAX) {
+            GHC => {
+                let ghc = Ghc::from_bits_truncate(self.read_dword(offset) & !mask | value & mask);
+                if ghc.contains(Ghc::HR) {
+                    self.reset(ResetKind::HbaReset, now);
+                } else {
+                    let enable = ghc.contains(Ghc::IE);
+                    self.message |= enable && !self.interrupt_enable && self.is != 0;
+                    self.interrupt_enable = enable;
+                }
+            }
+            IS => {
+                self.is &= !(value & mask);
+                // A port that still has something to say says it again; what is left after a
+                // write is announced by a new message (10.7.2.1).
+                self.is |= self.pending_ports();
+                self.message |= self.interrupt_enable && self.is != 0;
+            }
+            _ => {}
+        }
+    }
+
+    fn pending_ports(&self) -> u32 {
+        let mut pending = 0;
+        for (index, port) in self.ports.iter().enumerate() {
+            pending |= u32::from(port.interrupts()) << index;
+        }
+        pending
+    }
+
+    fn update_interrupt(&mut self) {
+        let before = self.is;
+        self.is |= self.pending_ports();
+        self.message |= self.interrupt_enable && before == 0 && self.is != 0;
+    }
+
+    fn reset(&mut self, kind: ResetKind, now: Nanos) {
+        for port in &mut self.ports {
+            port.reset(kind, now);
+        }
+        self.interrupt_enable = false;
+        self.is = 0;
+        self.message = false;
+    }
+
+    /// Resets the function: everything is cancelled and as it was at power-on. Touches no guest
+    /// memory and never waits; also for when the VMM has gone.
+    pub fn reset_function(&mut self, now: Nanos) {
+        self.reset(ResetKind::FunctionReset, now);
+    }
+
+    /// Lets what the devices have finished reach memory and registers. All that completes in one
+    /// call causes one interrupt.
+    pub fn poll(&mut self, now: Nanos, memory: &dyn GuestMemory) {
+        for port in &mut self.ports {
+            port.poll(now, memory);
+        }
+        self.update_interrupt();
+    }
+
+    /// Takes the state of the interrupt; a message is reported once.
+    pub fn take_interrupt(&mut self) -> Interrupt {
+        Interrupt {
+            level: self.interrupt_enable && self.is != 0,
+            message: core::mem::take(&mut self.message),
+        }
+    }
+
+    /// When [`Hba::poll`] is due even if nothing woke the owner.
+    pub fn next_wakeup(&self) -> Option<Nanos> {
+        self.ports.iter().filter_map(Port::next_wakeup).min()
+    }
+
+    /// Stops and resets so far, of all ports: to be compared around a register write.
+    pub fn resets_total(&self) -> u64 {
+        self.ports
+            .iter()
+            .map(|port| port.counters().resets_total)
+            .sum()
+    }
+
+    /// The state of every port.
+    pub fn status(&self, now: Nanos) -> Vec<PortStatus> {
+        self.ports
+            .iter()
+            .enumerate()
+            .map(|(index, port)| port.status(index, now))
+            .collect()
+    }
+
+    /// The device on `port`.
+    pub fn device_mut(&mut self, port: usize) -> Option<&mut dyn Device> {
+        self.ports.get_mut(port)?.device_mut()
+    }
+}

@@ -1,0 +1,650 @@
+//! One port: its registers (3.3), the fetching of commands (5.3), and what it does with the FISes
+//! that its device sends (5.5).
+//!
+//! A port *halts* on a fatal error (6.2.2): nothing is fetched any more until software clears
+//! PxCMD.ST or resets the HBA.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+
+use freewheel_ata::fis::{DeviceFis, RegisterH2D, Registers, Status};
+use freewheel_ata::{Device, Link, LinkError};
+use freewheel_block::{EngineStatus, Nanos};
+
+use crate::command::Command;
+use crate::memory::GuestMemory;
+use crate::registers::*;
+
+/// How many resets a port remembers for its status.
+const RESETS_KEPT: usize = 32;
+
+/// A way in which software stops or resets a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetKind {
+    /// PxCMD.ST was cleared (10.3.2).
+    Stop,
+    /// COMRESET through PxSCTL.DET, or the interface was switched off (10.4.2).
+    Comreset,
+    /// SRST in a control FIS (10.4.1).
+    SoftwareReset,
+    /// GHC.HR (10.4.3).
+    HbaReset,
+    /// A reset of the PCI function, or the VMM went away.
+    FunctionReset,
+}
+
+impl ResetKind {
+    /// The name as status and timelines show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ResetKind::Stop => "PxCMD.ST=0",
+            ResetKind::Comreset => "COMRESET",
+            ResetKind::SoftwareReset => "SRST",
+            ResetKind::HbaReset => "GHC.HR",
+            ResetKind::FunctionReset => "function reset",
+        }
+    }
+}
+
+/// One stop or reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResetEvent {
+    /// When.
+    pub at: Nanos,
+    /// In which way.
+    pub kind: ResetKind,
+    /// Commands that it cancelled.
+    pub cancelled: usize,
+}
+
+/// Totals of a port since it was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    /// Commands fetched from command lists.
+    pub commands_total: u64,
+    /// Fatal errors that halted the port.
+    pub fatal_total: u64,
+    /// Commands cancelled by a stop or reset.
+    pub cancelled_total: u64,
+    /// Stops and resets.
+    pub resets_total: u64,
+}
+
+/// What can be seen of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortStatus {
+    /// Its number.
+    pub port: usize,
+    /// PxCI.
+    pub command_issue: u32,
+    /// PxSACT.
+    pub sata_active: u32,
+    /// PxTFD.
+    pub task_file_data: u32,
+    /// It is halted by a fatal error.
+    pub halted: bool,
+    /// The totals.
+    pub counters: PortCounters,
+    /// The latest stops and resets, oldest first.
+    pub resets: alloc::vec::Vec<ResetEvent>,
+    /// The device's engine; `None` without a device.
+    pub engine: Option<EngineStatus>,
+}
+
+/// A port and the device on it.
+pub(crate) struct Port {
+    wire: Wire,
+    device: Option<Box<dyn Device>>,
+}
+
+/// The port's half of the cable: registers and commands, without the device.
+struct Wire {
+    clb: u64,
+    fb: u64,
+    is: PxIs,
+    ie: PxIs,
+    /// ST, FRE and the bits without effect; the rest is derived.
+    cmd: PxCmd,
+    current_slot: u8,
+    status: Status,
+    error: u8,
+    signature: u32,
+    sctl: u32,
+    serr: PxSerr,
+    sact: u32,
+    ci: u32,
+    /// Bits of CI that have been fetched and not ended.
+    issued: u32,
+    halted: bool,
+    /// The signature arrived while FIS receive was off.
+    unposted: Option<DeviceFis>,
+    awaits_signature: bool,
+    commands: Box<[Command; 32]>,
+    slot_count: u8,
+    counters: PortCounters,
+    resets: VecDeque<ResetEvent>,
+}
+
+/// The cable during one call: the port's half, and guest memory.
+struct Plugged<'a> {
+    wire: &'a mut Wire,
+    memory: &'a dyn GuestMemory,
+}
+
+/// Memory for a reset in which the HBA may not touch any.
+struct NoMemory;
+
+impl GuestMemory for NoMemory {
+    fn read(&self, address: u64, _buf: &mut [u8]) -> Result<(), crate::BusError> {
+        Err(crate::BusError { address })
+    }
+    fn write(&self, address: u64, _data: &[u8]) -> Result<(), crate::BusError> {
+        Err(crate::BusError { address })
+    }
+}
+
+impl Port {
+    pub(crate) fn new(device: Option<Box<dyn Device>>, slot_count: u8, now: Nanos) -> Self {
+        let wire = Wire {
+            clb: 0,
+            fb: 0,
+            is: PxIs::empty(),
+            ie: PxIs::empty(),
+            cmd: PxCmd::empty(),
+            current_slot: 0,
+            status: Status::empty(),
+            error: 0,
+            signature: 0,
+            sctl: 0,
+            serr: PxSerr::empty(),
+            sact: 0,
+            ci: 0,
+            issued: 0,
+            halted: false,
+            unposted: None,
+            awaits_signature: false,
+            commands: Box::new(core::array::from_fn(|_| Command::new())),
+            slot_count,
+            counters: PortCounters::default(),
+            resets: VecDeque::with_capacity(RESETS_KEPT),
+        };
+        let mut port = Self { wire, device };
+        port.power_on(now);
+        port
+    }
+
+    /// The link comes up (or there is nothing): registers at their reset values, then the
+    /// device's signature.
+    fn power_on(&mut self, now: Nanos) {
+        let wire = &mut self.wire;
+        wire.is = PxIs::empty();
+        wire.ie = PxIs::empty();
+        wire.cmd = PxCmd::empty();
+        wire.sctl = 0;
+        wire.serr = PxSerr::empty();
+        wire.drop_commands();
+        self.connect(now, &NoMemory);
+    }
+
+    /// COMRESET's second half: the device answers with its signature.
+    fn connect(&mut self, now: Nanos, memory: &dyn GuestMemory) {
+        let wire = &mut self.wire;
+        wire.status = Status::from_bits_retain(0x7f);
+        wire.error = 0;
+        wire.signature = 0xffff_ffff;
+        wire.unposted = None;
+        if let Some(device) = &mut self.device {
+            wire.serr |= PxSerr::DIAG_X | PxSerr::DIAG_N;
+            wire.awaits_signature = true;
+            device.comreset(now, &mut Plugged { wire, memory });
+        }
+    }
+
+    /// Whether an interrupt of this port is pending and enabled.
+    pub(crate) fn interrupts(&self) -> bool {
+        self.wire.effective_is().intersects(self.wire.ie)
+    }
+
+    pub(crate) fn counters(&self) -> PortCounters {
+        self.wire.counters
+    }
+
+    pub(crate) fn next_wakeup(&self) -> Option<Nanos> {
+        self.device.as_ref().and_then(|device| device.next_wakeup())
+    }
+
+    pub(crate) fn device_mut(&mut self) -> Option<&mut dyn Device> {
+        match &mut self.device {
+            Some(device) => Some(device.as_mut()),
+            None => None,
+        }
+    }
+
+    pub(crate) fn status(&self, port: usize, now: Nanos) -> PortStatus {
+        PortStatus {
+            port,
+            command_issue: self.wire.ci,
+            sata_active: self.wire.sact,
+            task_file_data: self.wire.tfd(),
+            halted: self.wire.halted,
+            counters: self.wire.counters,
+            resets: self.wire.resets.iter().copied().collect(),
+            engine: self
+                .device
+                .as_ref()
+                .and_then(|device| device.engine_status(now)),
+        }
+    }
+
+    pub(crate) fn read(&self, offset: u32) -> u32 {
+        let wire = &self.wire;
+        match offset {
+            PX_CLB => wire.clb as u32,
+            PX_CLBU => (wire.clb >> 32) as u32,
+            PX_FB => wire.fb as u32,
+            PX_FBU => (wire.fb >> 32) as u32,
+            PX_IS => wire.effective_is().bits(),
+            PX_IE => wire.ie.bits(),
+            PX_CMD => wire.read_cmd(),
+            PX_TFD => wire.tfd(),
+            PX_SIG => wire.signature,
+            PX_SSTS => self.read_ssts(),
+            PX_SCTL => wire.sctl,
+            PX_SERR => wire.serr.bits(),
+            PX_SACT => wire.sact,
+            PX_CI => wire.ci,
+            _ => 0,
+        }
+    }
+
+    fn read_ssts(&self) -> u32 {
+        match self.wire.sctl & 0xf {
+            DET_OFFLINE => DET_OFFLINE,
+            DET_COMRESET => 0,
+            _ if self.device.is_some() => SSTS_UP_GEN3,
+            _ => 0,
+        }
+    }
+
+    /// Writes the bits of `value` that `mask` has set.
+    pub(crate) fn write(
+        &mut self,
+        offset: u32,
+        value: u32,
+        mask: u32,
+        now: Nanos,
+        memory: &dyn GuestMemory,
+    ) {
+        let merged = self.read(offset) & !mask | value & mask;
+        let bits = value & mask;
+        let wire = &mut self.wire;
+        match offset {
+            // The list is aligned to 1 KiB, the FIS area to 256 bytes.
+            PX_CLB => wire.clb = wire.clb & !0xffff_ffff | u64::from(merged & !0x3ff),
+            PX_CLBU => wire.clb = wire.clb & 0xffff_ffff | u64::from(merged) << 32,
+            PX_FB => wire.fb = wire.fb & !0xffff_ffff | u64::from(merged & !0xff),
+            PX_FBU => wire.fb = wire.fb & 0xffff_ffff | u64::from(merged) << 32,
+            PX_IS => wire.is.remove(PxIs::from_bits_truncate(bits)),
+            PX_IE => wire.ie = PxIs::from_bits_truncate(merged),
+            PX_CMD => self.write_cmd(merged, now, memory),
+            PX_SCTL => self.write_sctl(merged, now, memory),
+            PX_SERR => wire.serr.remove(PxSerr::from_bits_truncate(bits)),
+            PX_SACT if wire.running() => wire.sact |= bits & wire.slots_mask(),
+            PX_CI if wire.running() => {
+                wire.ci |= bits & wire.slots_mask();
+                self.issue(now, memory);
+            }
+            _ => {}
+        }
+    }
+
+    fn write_cmd(&mut self, value: u32, now: Nanos, memory: &dyn GuestMemory) {
+        let new = PxCmd::from_bits_truncate(value);
+        let was_running = self.wire.running();
+        if new.contains(PxCmd::CLO) && !was_running {
+            self.wire.status.remove(Status::BSY | Status::DRQ);
+        }
+        let kept = PxCmd::ST | PxCmd::FRE | PxCmd::ATAPI | PxCmd::DLAE;
+        self.wire.cmd = new & kept;
+        if was_running && !new.contains(PxCmd::ST) {
+            self.stop(ResetKind::Stop, now);
+        }
+        if new.contains(PxCmd::FRE)
+            && let Some(fis) = self.wire.unposted.take()
+        {
+            Plugged {
+                wire: &mut self.wire,
+                memory,
+            }
+            .post(&fis, FIS_AREA_RFIS);
+        }
+        if !was_running && self.wire.running() {
+            self.wire.halted = false;
+            self.issue(now, memory);
+        }
+    }
+
+    fn write_sctl(&mut self, value: u32, now: Nanos, memory: &dyn GuestMemory) {
+        let old_det = self.wire.sctl & 0xf;
+        let new_det = value & 0xf;
+        self.wire.sctl = value & 0xfff;
+        let down = |det| matches!(det, DET_COMRESET | DET_OFFLINE);
+        if down(new_det) && new_det != old_det {
+            // Everything in flight ends here, not when the link comes back.
+            self.stop(ResetKind::Comreset, now);
+            self.wire.status = Status::from_bits_retain(0x7f);
+            self.wire.awaits_signature = false;
+            self.wire.unposted = None;
+            if self.device.is_some() {
+                self.wire.serr |= PxSerr::DIAG_N;
+            }
+        } else if down(old_det) && !down(new_det) {
+            self.connect(now, memory);
+        }
+    }
+
+    /// Forgets every command, and has the device forget them. Never waits.
+    fn stop(&mut self, kind: ResetKind, now: Nanos) {
+        let in_device = self
+            .device
+            .as_mut()
+            .map_or(0, |device| device.abort_all(now));
+        let waiting = (self.wire.ci & !self.wire.issued).count_ones() as usize;
+        self.wire.drop_commands();
+        self.wire.note_reset(kind, in_device + waiting, now);
+    }
+
+    /// GHC.HR or a function reset (10.4.3). The bases survive the former only.
+    pub(crate) fn reset(&mut self, kind: ResetKind, now: Nanos) {
+        self.stop(kind, now);
+        if kind == ResetKind::FunctionReset {
+            self.wire.clb = 0;
+            self.wire.fb = 0;
+        }
+        self.power_on(now);
+    }
+
+    /// Lets what the device has finished reach memory and registers, then issues what can be.
+    pub(crate) fn poll(&mut self, now: Nanos, memory: &dyn GuestMemory) {
+        if let Some(device) = &mut self.device {
+            device.poll(
+                now,
+                &mut Plugged {
+                    wire: &mut self.wire,
+                    memory,
+                },
+            );
+        }
+        self.issue(now, memory);
+    }
+
+    /// Fetches and executes commands for as long as the device takes them.
+    fn issue(&mut self, now: Nanos, memory: &dyn GuestMemory) {
+        while let Some(slot) = self.wire.next_slot() {
+            let wire = &mut self.wire;
+            wire.current_slot = slot;
+            wire.issued |= 1 << slot;
+            wire.counters.commands_total += 1;
+            let Some(device) = &mut self.device else {
+                // Nobody acknowledges the FIS.
+                wire.fatal(PxIs::IFS);
+                return;
+            };
+            let command = &mut wire.commands[usize::from(slot)];
+            if command.fetch(wire.clb, slot, memory).is_err() {
+                wire.fatal(PxIs::HBFS);
+                return;
+            }
+            let fis_bytes: &[u8; 20] = command.fis.first_chunk().unwrap_or(&[0; 20]);
+            let (Some(fis), true) = (
+                RegisterH2D::parse(fis_bytes),
+                (8..=64).contains(&command.fis_len_bytes),
+            ) else {
+                // The device would not acknowledge it (R_ERR): a handshake error (6.1.2).
+                wire.serr |= PxSerr::ERR_P | PxSerr::DIAG_H;
+                wire.fatal(PxIs::IFS);
+                return;
+            };
+            let (acmd, clear_busy) = (command.acmd, command.clear_busy);
+            wire.status.insert(Status::BSY);
+            if fis.is_command {
+                device.execute(slot, &fis, &acmd, now, &mut Plugged { wire, memory });
+            } else {
+                self.control(slot, &fis, clear_busy, now, memory);
+            }
+        }
+    }
+
+    fn control(
+        &mut self,
+        slot: u8,
+        fis: &RegisterH2D,
+        clear_busy: bool,
+        now: Nanos,
+        memory: &dyn GuestMemory,
+    ) {
+        let Some(device) = &mut self.device else {
+            return;
+        };
+        let wire = &mut self.wire;
+        if fis.control & freewheel_ata::fis::CONTROL_SRST != 0 {
+            let cancelled = (wire.issued & !(1 << slot) | wire.sact).count_ones() as usize;
+            wire.note_reset(ResetKind::SoftwareReset, cancelled, now);
+            // What was in flight is gone; only the reset itself remains in the list.
+            wire.sact = 0;
+            wire.ci &= !wire.issued | 1 << slot;
+            wire.issued = 1 << slot;
+            wire.awaits_signature = true;
+        }
+        device.control(fis.control, now, &mut Plugged { wire, memory });
+        if clear_busy {
+            wire.status.remove(Status::BSY);
+            wire.end_command(slot);
+        } else if !wire.status.contains(Status::BSY) {
+            // The signature, or any other register FIS, ended it.
+            wire.end_command(slot);
+        }
+    }
+}
+
+impl Wire {
+    fn running(&self) -> bool {
+        self.cmd.contains(PxCmd::ST)
+    }
+
+    fn slots_mask(&self) -> u32 {
+        u32::MAX >> (32 - u32::from(self.slot_count))
+    }
+
+    fn tfd(&self) -> u32 {
+        u32::from(self.error) << 8 | u32::from(self.status.bits())
+    }
+
+    fn read_cmd(&self) -> u32 {
+        let mut cmd = self.cmd | PxCmd::SUD | PxCmd::POD;
+        cmd.set(PxCmd::FR, self.cmd.contains(PxCmd::FRE));
+        cmd.set(PxCmd::CR, self.running());
+        let ccs = if self.running() {
+            u32::from(self.current_slot)
+        } else {
+            0
+        };
+        cmd.bits() | ccs << PX_CMD_CCS_SHIFT
+    }
+
+    fn effective_is(&self) -> PxIs {
+        let mut is = self.is;
+        is.set(PxIs::PCS, self.serr.contains(PxSerr::DIAG_X));
+        is.set(PxIs::PRCS, self.serr.contains(PxSerr::DIAG_N));
+        is
+    }
+
+    /// The next slot to fetch, round robin from the current one (5.3.2.1).
+    fn next_slot(&self) -> Option<u8> {
+        let waiting = self.ci & !self.issued;
+        let busy = self.status.intersects(Status::BSY | Status::DRQ);
+        if waiting == 0 || busy || self.halted || !self.running() {
+            return None;
+        }
+        let first = u32::from(self.current_slot) + 1;
+        let distance = waiting.rotate_right(first % 32).trailing_zeros();
+        Some(((first + distance) % 32) as u8)
+    }
+
+    fn fatal(&mut self, cause: PxIs) {
+        self.is |= cause;
+        self.halted = true;
+        self.counters.fatal_total += 1;
+    }
+
+    fn drop_commands(&mut self) {
+        self.ci = 0;
+        self.sact = 0;
+        self.issued = 0;
+        self.current_slot = 0;
+        self.halted = false;
+    }
+
+    fn note_reset(&mut self, kind: ResetKind, cancelled: usize, at: Nanos) {
+        self.counters.resets_total += 1;
+        self.counters.cancelled_total += cancelled as u64;
+        if self.resets.len() == RESETS_KEPT {
+            self.resets.pop_front();
+        }
+        self.resets.push_back(ResetEvent {
+            at,
+            kind,
+            cancelled,
+        });
+    }
+
+    fn end_command(&mut self, slot: u8) {
+        self.ci &= !(1 << slot);
+        self.issued &= !(1 << slot);
+    }
+}
+
+impl Plugged<'_> {
+    /// Posts a FIS to the received-FIS area (5.5.2).
+    fn post(&mut self, fis: &DeviceFis, area_offset: u64) {
+        if !self.wire.cmd.contains(PxCmd::FRE) {
+            return;
+        }
+        let (bytes, len) = fis.encode();
+        let address = self.wire.fb.wrapping_add(area_offset);
+        if self.memory.write(address, &bytes[..len]).is_err() {
+            self.wire.fatal(PxIs::HBFS);
+        }
+    }
+
+    fn register_fis(&mut self, slot: Option<u8>, fis: &DeviceFis, registers: &Registers) {
+        if self.wire.awaits_signature && slot.is_none() {
+            self.wire.awaits_signature = false;
+            let [low, mid, high, ..] = registers.lba.to_le_bytes();
+            self.wire.signature = u32::from_le_bytes([registers.count as u8, low, mid, high]);
+            if !self.wire.cmd.contains(PxCmd::FRE) {
+                self.wire.unposted = Some(*fis);
+            }
+        }
+        self.post(fis, FIS_AREA_RFIS);
+        self.wire.status = registers.status;
+        self.wire.error = registers.error.bits();
+        self.settle(slot, registers.status);
+    }
+
+    /// The task file has its final value for now: errors halt the port, success ends the command.
+    fn settle(&mut self, slot: Option<u8>, status: Status) {
+        if status.contains(Status::ERR) {
+            if let Some(slot) = slot {
+                self.wire.current_slot = slot;
+                self.write_prdbc(slot);
+            }
+            self.wire.fatal(PxIs::TFES);
+        } else if let Some(slot) = slot
+            && !status.intersects(Status::BSY | Status::DRQ)
+        {
+            self.write_prdbc(slot);
+            self.wire.end_command(slot);
+        }
+    }
+
+    /// PRDBC means nothing for queued commands (4.2.2).
+    fn write_prdbc(&mut self, slot: u8) {
+        let queued = self.wire.sact & 1 << slot != 0;
+        let command = &self.wire.commands[usize::from(slot)];
+        if !queued && command.write_prdbc(self.memory).is_err() {
+            self.wire.fatal(PxIs::HBFS);
+        }
+    }
+
+    fn interrupt(&mut self, wanted: bool, cause: PxIs) {
+        if wanted && self.wire.cmd.contains(PxCmd::FRE) {
+            self.wire.is |= cause;
+        }
+    }
+
+    fn note(&mut self, result: Result<(), LinkError>) -> Result<(), LinkError> {
+        match result {
+            Err(LinkError::Overflow) => self.wire.is |= PxIs::OFS,
+            Err(LinkError::HostBus) => self.wire.fatal(PxIs::HBFS),
+            Ok(()) => {}
+        }
+        result
+    }
+}
+
+impl Link for Plugged<'_> {
+    fn data_in(&mut self, slot: u8, offset_bytes: u64, data: &[u8]) -> Result<(), LinkError> {
+        let command = &mut self.wire.commands[usize::from(slot % 32)];
+        let result = command.write_data(offset_bytes, data, self.memory);
+        self.note(result)
+    }
+
+    fn data_out(&mut self, slot: u8, offset_bytes: u64, data: &mut [u8]) -> Result<(), LinkError> {
+        let command = &mut self.wire.commands[usize::from(slot % 32)];
+        let result = command.read_data(offset_bytes, data, self.memory);
+        self.note(result)
+    }
+
+    fn fis(&mut self, slot: Option<u8>, fis: DeviceFis) {
+        match &fis {
+            DeviceFis::RegisterD2H {
+                interrupt,
+                registers,
+            } => {
+                self.register_fis(slot, &fis, registers);
+                self.interrupt(*interrupt, PxIs::DHRS);
+            }
+            DeviceFis::PioSetup {
+                interrupt,
+                ending_status,
+                registers,
+                ..
+            } => {
+                self.post(&fis, FIS_AREA_PSFIS);
+                self.wire.status = *ending_status;
+                self.wire.error = registers.error.bits();
+                self.settle(slot, *ending_status);
+                self.interrupt(*interrupt, PxIs::PSS);
+            }
+            DeviceFis::SetDeviceBits {
+                interrupt,
+                status,
+                error,
+                active,
+                ..
+            } => {
+                self.post(&fis, FIS_AREA_SDBFIS);
+                let kept = self.wire.status & (Status::BSY | Status::DRQ);
+                self.wire.status = kept | *status - (Status::BSY | Status::DRQ);
+                self.wire.error = error.bits();
+                self.wire.sact &= !active;
+                if status.contains(Status::ERR) {
+                    self.wire.fatal(PxIs::TFES);
+                }
+                self.interrupt(*interrupt, PxIs::SDBS);
+            }
+            DeviceFis::DmaSetup { .. } => self.post(&fis, FIS_AREA_DSFIS),
+        }
+    }
+}
