@@ -23,10 +23,7 @@ impl IoId {
 
     /// The reverse of [`IoId::to_u64`].
     pub fn from_u64(word: u64) -> Self {
-        Self {
-            slot: word as u16,
-            generation: (word >> 16) as u32,
-        }
+        Self { slot: word as u16, generation: (word >> 16) as u32 }
     }
 }
 
@@ -59,9 +56,7 @@ impl Io {
     /// The part of the buffer that a read fills. Empty without a buffer.
     pub fn data_mut(&mut self) -> &mut [u8] {
         let span = self.span();
-        self.buf
-            .as_mut()
-            .map_or(&mut [], |buf| &mut buf.bytes_mut()[span])
+        self.buf.as_mut().map_or(&mut [], |buf| &mut buf.bytes_mut()[span])
     }
 
     fn span(&self) -> core::ops::Range<usize> {

@@ -50,12 +50,7 @@ impl IoBuf {
 
 impl core::fmt::Debug for IoBuf {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(
-            f,
-            "IoBuf#{}({} bytes)",
-            self.index,
-            self.pages.len() * PAGE_BYTES
-        )
+        write!(f, "IoBuf#{}({} bytes)", self.index, self.pages.len() * PAGE_BYTES)
     }
 }
 

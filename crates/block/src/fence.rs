@@ -19,8 +19,7 @@ impl Fences {
     /// Raises a fence over `range` for `slot`'s orphan.
     pub(crate) fn raise(&mut self, slot: u16, range: ByteRange) {
         self.longest_bytes = self.longest_bytes.max(range.len_bytes);
-        self.by_start
-            .insert((range.offset_bytes, slot), range.len_bytes);
+        self.by_start.insert((range.offset_bytes, slot), range.len_bytes);
     }
 
     /// Takes down the fence that `slot` raised over `range`. Says whether there was one.

@@ -77,10 +77,7 @@ pub struct ByteRange {
 impl ByteRange {
     /// The range of `len_bytes` bytes at `offset_bytes`.
     pub fn new(offset_bytes: u64, len_bytes: u64) -> Self {
-        Self {
-            offset_bytes,
-            len_bytes,
-        }
+        Self { offset_bytes, len_bytes }
     }
 
     /// The first byte behind the range; saturates at the end of the number space.
@@ -130,52 +127,27 @@ pub struct Request {
 impl Request {
     /// Reads `range`.
     pub fn read(tag: u32, range: ByteRange) -> Self {
-        Self {
-            kind: OpKind::Read,
-            ranges: vec![range],
-            fua: false,
-            tag,
-        }
+        Self { kind: OpKind::Read, ranges: vec![range], fua: false, tag }
     }
 
     /// Writes `range`, durably before the answer if `fua`.
     pub fn write(tag: u32, range: ByteRange, fua: bool) -> Self {
-        Self {
-            kind: OpKind::Write,
-            ranges: vec![range],
-            fua,
-            tag,
-        }
+        Self { kind: OpKind::Write, ranges: vec![range], fua, tag }
     }
 
     /// Makes all writes that were answered before durable.
     pub fn flush(tag: u32) -> Self {
-        Self {
-            kind: OpKind::Flush,
-            ranges: Vec::new(),
-            fua: false,
-            tag,
-        }
+        Self { kind: OpKind::Flush, ranges: Vec::new(), fua: false, tag }
     }
 
     /// Discards `ranges`.
     pub fn discard(tag: u32, ranges: Vec<ByteRange>) -> Self {
-        Self {
-            kind: OpKind::Discard,
-            ranges,
-            fua: false,
-            tag,
-        }
+        Self { kind: OpKind::Discard, ranges, fua: false, tag }
     }
 
     /// Zeroes `range`, durably before the answer if `fua`.
     pub fn write_zeroes(tag: u32, range: ByteRange, fua: bool) -> Self {
-        Self {
-            kind: OpKind::WriteZeroes,
-            ranges: vec![range],
-            fua,
-            tag,
-        }
+        Self { kind: OpKind::WriteZeroes, ranges: vec![range], fua, tag }
     }
 }
 
@@ -241,9 +213,6 @@ mod tests {
         assert_eq!(range.widened(4096), ByteRange::new(0, 12288));
         assert_eq!(range.narrowed(4096), ByteRange::new(4096, 4096));
         assert_eq!(ByteRange::new(513, 100).narrowed(4096).len_bytes, 0);
-        assert_eq!(
-            ByteRange::new(4096, 4096).widened(4096),
-            ByteRange::new(4096, 4096)
-        );
+        assert_eq!(ByteRange::new(4096, 4096).widened(4096), ByteRange::new(4096, 4096));
     }
 }

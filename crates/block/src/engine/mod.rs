@@ -17,7 +17,10 @@
 //! Left out: any order among live operations that overlap (ATA and virtio give none), and
 //! persistence of anything.
 
+mod completion;
+mod dispatch;
 mod operations;
+mod sight;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -26,14 +29,14 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use operations::{Cutter, Next, Operations, Place};
+use operations::{Cutter, Operations, Place};
 pub use operations::{OpError, OpToken};
-use slots::{Phase, Piece, SlotState, Slots};
+use slots::{SlotState, Slots};
 
 use crate::fence::Fences;
 use crate::{
-    Backend, BackendInfo, ByteRange, Counters, Done, EngineStatus, Io, IoBuf, IoError, IoId, Nanos,
-    OpKind, OpState, OpStatus, OrphanStatus, PAGE_BYTES, Request, TraceEvent, TraceKind,
+    Backend, BackendInfo, ByteRange, Counters, Done, IoBuf, IoId, Nanos, OpKind, PAGE_BYTES,
+    Request, TraceEvent, TraceKind,
 };
 
 /// How many events the trace keeps.
@@ -142,9 +145,8 @@ impl Engine {
         let info = backend.info().clone();
         assert!(info.io_align_bytes.is_power_of_two() && info.io_align_bytes <= PAGE_BYTES as u64);
         let slot_count = config.slots.min(info.queue_depth).max(1);
-        let mut bufs: Vec<IoBuf> = (0..slot_count)
-            .map(|index| IoBuf::new(index, config.buf_bytes as usize))
-            .collect();
+        let mut bufs: Vec<IoBuf> =
+            (0..slot_count).map(|index| IoBuf::new(index, config.buf_bytes as usize)).collect();
         backend.register_buffers(&mut bufs);
         Self {
             cutter: Cutter::new(&info, config.buf_bytes, config.window),
@@ -198,10 +200,8 @@ impl Engine {
         let flush_after = request.fua && request.kind.changes_medium() && !native_fua;
         let (kind, tag) = (request.kind, request.tag);
         let range = request.ranges.first().copied().unwrap_or_default();
-        let token = self
-            .operations
-            .insert(request, now, flush_after)
-            .ok_or(SubmitError::TooMany)?;
+        let token =
+            self.operations.insert(request, now, flush_after).ok_or(SubmitError::TooMany)?;
         self.counters.submitted_total += 1;
         self.note(now, TraceKind::Submit, kind, tag, range);
         self.ready.push_back(token);
@@ -229,11 +229,7 @@ impl Engine {
             let end = range.offset_bytes.checked_add(range.len_bytes);
             end.is_some_and(|end| end <= self.info.size_bytes)
         };
-        if request.ranges.iter().all(fits) {
-            Ok(())
-        } else {
-            Err(SubmitError::OutOfRange)
-        }
+        if request.ranges.iter().all(fits) { Ok(()) } else { Err(SubmitError::OutOfRange) }
     }
 
     /// Cancels an operation: it is never answered, and from now on touches no guest memory.
@@ -251,19 +247,8 @@ impl Engine {
         // An unaligned write that waited may have been what others queued behind.
         self.recheck_held |= !self.held.is_empty();
         self.counters.cancelled_total += 1;
-        let range = operation
-            .request
-            .ranges
-            .first()
-            .copied()
-            .unwrap_or_default();
-        self.note(
-            now,
-            TraceKind::Cancel,
-            operation.request.kind,
-            operation.request.tag,
-            range,
-        );
+        let range = operation.request.ranges.first().copied().unwrap_or_default();
+        self.note(now, TraceKind::Cancel, operation.request.kind, operation.request.tag, range);
         for index in 0..self.slots.len() as u16 {
             if self.slots.get(index).state == (SlotState::Submitted { op: token }) {
                 self.orphan(index, now);
@@ -275,9 +260,7 @@ impl Engine {
     /// Cancels every operation; returns how many there were.
     pub fn cancel_all(&mut self, now: Nanos) -> usize {
         let live: Vec<OpToken> = self.operations.iter().map(|(token, _)| token).collect();
-        live.iter()
-            .filter(|token| self.cancel(**token, now))
-            .count()
+        live.iter().filter(|token| self.cancel(**token, now)).count()
     }
 
     fn orphan(&mut self, index: u16, now: Nanos) {
@@ -285,10 +268,7 @@ impl Engine {
         let fenced = slot.may_change_medium();
         slot.state = SlotState::Orphaned { since: now, fenced };
         let (range, kind, tag) = (slot.piece.wide, slot.piece.kind, slot.tag);
-        let id = IoId {
-            slot: index,
-            generation: slot.generation,
-        };
+        let id = IoId { slot: index, generation: slot.generation };
         self.counters.running_now -= 1;
         self.counters.orphans_total += 1;
         self.counters.orphans_now += 1;
@@ -340,551 +320,4 @@ impl Engine {
         }
         self.backend.next_wakeup()
     }
-
-    // --- completions ---
-
-    fn complete(&mut self, completion: Done, now: Nanos, client: &mut dyn Client) {
-        let Done { io, result } = completion;
-        let Some(slot) = self.slots.awaiting(io.id) else {
-            self.counters.spurious_total += 1;
-            self.note(now, TraceKind::Spurious, io.kind, 0, io.range);
-            return;
-        };
-        // A backend that loses or swaps a buffer must not cost us the slot.
-        let returned = io.buf.filter(|buf| buf.index() == io.id.slot);
-        let lost_buffer = slot.buf.is_none() && returned.is_none();
-        if slot.buf.is_none() {
-            let len_bytes = self.cutter.buf_bytes as usize;
-            slot.buf = Some(returned.unwrap_or_else(|| IoBuf::new(io.id.slot, len_bytes)));
-        }
-        let result = if lost_buffer {
-            Err(IoError::BackendProtocol)
-        } else {
-            result
-        };
-        match slot.state {
-            SlotState::Free => {}
-            SlotState::Orphaned { fenced, .. } => self.end_orphan(io.id.slot, fenced, now),
-            SlotState::Submitted { op } => self.end_request(io.id.slot, op, result, now, client),
-        }
-    }
-
-    fn end_orphan(&mut self, index: u16, fenced: bool, now: Nanos) {
-        let slot = self.slots.get(index);
-        let (range, kind, tag) = (slot.piece.wide, slot.piece.kind, slot.tag);
-        if fenced {
-            self.fences.drop_fence(index, range);
-        }
-        self.counters.orphans_now -= 1;
-        self.recheck_held |= !self.held.is_empty();
-        self.note(now, TraceKind::OrphanEnd, kind, tag, range);
-        self.slots.give_back(index);
-    }
-
-    /// A live request came back: carry on with it, or end the piece.
-    fn end_request(
-        &mut self,
-        index: u16,
-        op: OpToken,
-        result: Result<u64, IoError>,
-        now: Nanos,
-        client: &mut dyn Client,
-    ) {
-        let align_bytes = self.cutter.align_bytes;
-        let slot = self.slots.get_mut(index);
-        let piece = slot.piece;
-        let result = match result {
-            Ok(count) if piece.kind.has_data() => {
-                let left_bytes = piece.wide.len_bytes - slot.progress_bytes;
-                if count > left_bytes {
-                    Err(IoError::BackendProtocol)
-                } else if count == left_bytes {
-                    Ok(())
-                } else {
-                    let usable_bytes = count & !(align_bytes - 1);
-                    if usable_bytes == 0 {
-                        Err(IoError::ShortTransfer)
-                    } else {
-                        slot.progress_bytes += usable_bytes;
-                        self.counters.short_total += 1;
-                        return self.hand_over(index, now);
-                    }
-                }
-            }
-            other => other.map(|_| ()),
-        };
-        let result = result.and_then(|()| self.after_transfer(index, client));
-        match result {
-            Ok(Progress::Continues) => self.hand_over(index, now),
-            Ok(Progress::Ended) => self.end_piece(index, op, Ok(()), now),
-            Err(error) => self.end_piece(index, op, Err(error), now),
-        }
-    }
-
-    /// The transfer of a phase is whole: move data to the guest, or merge and go on to write.
-    fn after_transfer(&mut self, index: u16, client: &mut dyn Client) -> Result<Progress, IoError> {
-        let slot = self.slots.get_mut(index);
-        let piece = slot.piece;
-        let buf = slot.buf.as_mut().ok_or(IoError::BackendProtocol)?;
-        match (piece.kind, slot.phase) {
-            (OpKind::Read, _) => {
-                self.counters.read_bytes_total += piece.range.len_bytes;
-                let data = &buf.bytes()[piece.span_in_buffer()];
-                client
-                    .scatter(slot.tag, piece.data_offset_bytes, data)
-                    .map_err(|GuestMemoryError| IoError::GuestMemory)?;
-                Ok(Progress::Ended)
-            }
-            (OpKind::Write, Phase::ModifyRead) => {
-                fill(buf, slot.tag, &piece, client)?;
-                slot.phase = Phase::ModifyWrite;
-                slot.progress_bytes = 0;
-                Ok(Progress::Continues)
-            }
-            (OpKind::Write, _) => {
-                self.counters.written_bytes_total += piece.range.len_bytes;
-                Ok(Progress::Ended)
-            }
-            _ => Ok(Progress::Ended),
-        }
-    }
-
-    fn end_piece(&mut self, index: u16, op: OpToken, result: Result<(), IoError>, now: Nanos) {
-        let slot = self.slots.get(index);
-        let (piece, tag) = (slot.piece, slot.tag);
-        // Others may have waited for these blocks.
-        self.recheck_held |= piece.kind.changes_medium() && !self.held.is_empty();
-        self.counters.running_now -= 1;
-        self.note(now, TraceKind::Finish, piece.kind, tag, piece.range);
-        self.slots.give_back(index);
-        let Some(operation) = self.operations.get_mut(op) else {
-            return;
-        };
-        operation.in_flight -= 1;
-        match result {
-            Ok(()) => {}
-            Err(IoError::Unsupported) if piece.kind == OpKind::WriteZeroes => {
-                // The file system refuses: send zeroes from now on, this piece included.
-                self.cutter.native_zeroes = false;
-                operation.retry(&piece);
-            }
-            Err(error) => operation.fail(error, piece.range.offset_bytes),
-        }
-        self.move_on(op);
-    }
-
-    /// Puts an operation that has just lost a piece in flight where it belongs now.
-    fn move_on(&mut self, op: OpToken) {
-        let Some(operation) = self.operations.get_mut(op) else {
-            return;
-        };
-        let failed = operation.failed.is_some();
-        match (operation.place, operation.next(&self.cutter)) {
-            (Place::InFlight, Next::Piece(_)) => {
-                operation.place = Place::Ready;
-                self.ready.push_back(op);
-            }
-            (Place::InFlight | Place::Ready | Place::Held, Next::Finish) => {
-                let place = core::mem::replace(&mut operation.place, Place::Done);
-                self.leave(op, place);
-                self.answers.push_back(op);
-            }
-            (Place::Ready | Place::Held, Next::Wait) if failed => {
-                let place = core::mem::replace(&mut operation.place, Place::InFlight);
-                self.leave(op, place);
-            }
-            _ => {}
-        }
-    }
-
-    fn leave(&mut self, op: OpToken, place: Place) {
-        match place {
-            Place::Ready => self.ready.retain(|other| *other != op),
-            Place::Held => {
-                self.held.retain(|other| *other != op);
-                self.recheck_held |= !self.held.is_empty();
-            }
-            Place::InFlight | Place::Done => {}
-        }
-    }
-
-    // --- starting ---
-
-    /// Starts pieces while there are slots, one of each ready operation in turn.
-    fn dispatch(&mut self, now: Nanos, client: &mut dyn Client) {
-        while let Some(op) = self.ready.pop_front() {
-            let Some(operation) = self.operations.get_mut(op) else {
-                continue;
-            };
-            match operation.next(&self.cutter) {
-                Next::Wait => operation.place = Place::InFlight,
-                Next::Finish => {
-                    operation.place = Place::Done;
-                    self.answers.push_back(op);
-                }
-                Next::Piece(piece) => {
-                    if self.conflicts(op, &piece) {
-                        self.hold(op, &piece, now);
-                        continue;
-                    }
-                    let Some(index) = self.slots.take() else {
-                        self.ready.push_front(op);
-                        return;
-                    };
-                    self.start(index, op, piece, now, client);
-                }
-            }
-        }
-    }
-
-    /// Whether `piece` may not start yet: an orphan may still change its range, or an unaligned
-    /// write and another change would meet in one block.
-    fn conflicts(&self, op: OpToken, piece: &Piece) -> bool {
-        let guarded = piece.guarded();
-        if self.fences.blocks(guarded) {
-            return true;
-        }
-        if self.cutter.align_bytes == 1 || !piece.kind.changes_medium() {
-            return false;
-        }
-        let meets_in_flight = self.slots.iter().any(|(_, slot)| {
-            matches!(slot.state, SlotState::Submitted { .. })
-                && slot.piece.kind.changes_medium()
-                && (slot.piece.is_modify() || piece.is_modify())
-                && slot.piece.wide.overlaps(guarded)
-        });
-        // First come, first served, so that a stream of writes cannot keep an unaligned one out.
-        let ticket = self
-            .operations
-            .get(op)
-            .and_then(|operation| operation.held_piece)
-            .map_or(u64::MAX, |(ticket, _)| ticket);
-        meets_in_flight
-            || self
-                .held
-                .iter()
-                .filter_map(|other| self.operations.get(*other)?.held_piece)
-                .any(|(earlier, held)| {
-                    earlier < ticket
-                        && held.kind.changes_medium()
-                        && (held.is_modify() || piece.is_modify())
-                        && held.wide.overlaps(guarded)
-                })
-    }
-
-    fn hold(&mut self, op: OpToken, piece: &Piece, now: Nanos) {
-        let Some(operation) = self.operations.get_mut(op) else {
-            return;
-        };
-        operation.place = Place::Held;
-        self.held.push_back(op);
-        if operation.held_piece.is_some() {
-            return; // released a moment ago, and something else came first
-        }
-        self.counters.held_total += 1;
-        operation.held_piece = Some((self.counters.held_total, *piece));
-        let (kind, tag) = (operation.request.kind, operation.request.tag);
-        self.note(now, TraceKind::Hold, kind, tag, piece.range);
-    }
-
-    /// Moves what is held by nothing any more to the front of the ready queue, oldest first.
-    fn release_held(&mut self, now: Nanos) {
-        if !core::mem::take(&mut self.recheck_held) {
-            return;
-        }
-        let mut released = Vec::new();
-        for op in self.held.iter().copied() {
-            let held = self
-                .operations
-                .get(op)
-                .and_then(|operation| operation.held_piece);
-            if let Some((ticket, piece)) = held
-                && !self.conflicts(op, &piece)
-            {
-                released.push((ticket, op, piece));
-            }
-        }
-        released.sort_unstable_by_key(|(ticket, ..)| *ticket);
-        for (_, op, piece) in released.into_iter().rev() {
-            self.held.retain(|other| *other != op);
-            let Some(operation) = self.operations.get_mut(op) else {
-                continue;
-            };
-            operation.place = Place::Ready;
-            let (kind, tag) = (operation.request.kind, operation.request.tag);
-            self.ready.push_front(op);
-            self.counters.released_total += 1;
-            self.note(now, TraceKind::Release, kind, tag, piece.range);
-        }
-    }
-
-    fn start(
-        &mut self,
-        index: u16,
-        op: OpToken,
-        piece: Piece,
-        now: Nanos,
-        client: &mut dyn Client,
-    ) {
-        let Some(operation) = self.operations.get_mut(op) else {
-            return;
-        };
-        operation.advance(&piece);
-        let fua = piece.kind == OpKind::Write && self.info.fua && operation.request.fua;
-        let slot = self.slots.get_mut(index);
-        slot.state = SlotState::Submitted { op };
-        slot.piece = piece;
-        slot.tag = operation.request.tag;
-        slot.fua = fua;
-        slot.progress_bytes = 0;
-        slot.started = now;
-        slot.phase = if piece.is_modify() {
-            Phase::ModifyRead
-        } else {
-            Phase::Direct
-        };
-        let filled = match (slot.buf.as_mut(), piece.kind, slot.phase) {
-            (Some(buf), OpKind::Write, Phase::Direct) => fill(buf, slot.tag, &piece, client),
-            (None, _, _) => Err(IoError::BackendProtocol),
-            _ => Ok(()),
-        };
-        if let Err(error) = filled {
-            operation.in_flight -= 1;
-            operation.fail(error, piece.range.offset_bytes);
-            operation.place = Place::InFlight;
-            self.slots.give_back(index);
-            self.move_on(op);
-            return;
-        }
-        // One piece of each operation in turn.
-        if matches!(operation.next(&self.cutter), Next::Piece(_)) {
-            operation.place = Place::Ready;
-            self.ready.push_back(op);
-        } else {
-            operation.place = Place::InFlight;
-        }
-        self.counters.running_now += 1;
-        self.note(
-            now,
-            TraceKind::Start,
-            piece.kind,
-            self.slots.get(index).tag,
-            piece.range,
-        );
-        self.hand_over(index, now);
-    }
-
-    /// Hands the rest of a slot's current phase to the backend, under a new generation.
-    fn hand_over(&mut self, index: u16, now: Nanos) {
-        let slot = self.slots.get_mut(index);
-        slot.generation = slot.generation.wrapping_add(1);
-        let kind = match slot.phase {
-            Phase::ModifyRead => OpKind::Read,
-            Phase::Direct | Phase::ModifyWrite => slot.piece.kind,
-        };
-        let wide = slot.piece.wide;
-        let io = Io {
-            id: IoId {
-                slot: index,
-                generation: slot.generation,
-            },
-            kind,
-            range: ByteRange::new(
-                wide.offset_bytes + slot.progress_bytes,
-                wide.len_bytes - slot.progress_bytes,
-            ),
-            fua: slot.fua && kind == OpKind::Write,
-            buf: if kind.has_data() {
-                slot.buf.take()
-            } else {
-                None
-            },
-            buf_offset_bytes: slot.progress_bytes as usize,
-        };
-        self.backend.submit(io, now);
-    }
-
-    // --- sight ---
-
-    /// Ranges of the medium that an orphan may still change, in order and without overlap: what is
-    /// in doubt if the process ended now (C7).
-    pub fn ranges_in_doubt(&self) -> Vec<ByteRange> {
-        let mut ranges: Vec<ByteRange> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| matches!(slot.state, SlotState::Orphaned { fenced: true, .. }))
-            .map(|(_, slot)| slot.piece.wide)
-            .collect();
-        ranges.sort_unstable();
-        let mut merged: Vec<ByteRange> = Vec::new();
-        for range in ranges {
-            match merged.last_mut() {
-                Some(last) if range.offset_bytes <= last.end_bytes() => {
-                    last.len_bytes = last.end_bytes().max(range.end_bytes()) - last.offset_bytes;
-                }
-                _ => merged.push(range),
-            }
-        }
-        merged
-    }
-
-    /// The totals.
-    pub fn counters(&self) -> Counters {
-        Counters {
-            fences_now: self.fences.len() as u64,
-            held_now: self.held.len() as u64,
-            queued_now: self.ready.len() as u64,
-            ..self.counters
-        }
-    }
-
-    /// The whole state at one moment.
-    pub fn status(&self, now: Nanos) -> EngineStatus {
-        let operations = self.operations.iter().map(|(_, operation)| OpStatus {
-            tag: operation.request.tag,
-            kind: operation.request.kind,
-            range: operation
-                .request
-                .ranges
-                .first()
-                .copied()
-                .unwrap_or_default(),
-            state: match operation.place {
-                Place::Ready => OpState::Queued,
-                Place::Held => OpState::Held,
-                Place::InFlight | Place::Done => OpState::Running,
-            },
-            age_ns: now.since(operation.submitted),
-        });
-        let orphans = self.slots.iter().filter_map(|(_, slot)| match slot.state {
-            SlotState::Orphaned { since, fenced } => Some(OrphanStatus {
-                kind: slot.piece.kind,
-                range: slot.piece.wide,
-                fenced,
-                age_ns: now.since(slot.started),
-                orphaned_ns: now.since(since),
-            }),
-            _ => None,
-        });
-        EngineStatus {
-            backend: self.info.engine_name.clone(),
-            size_bytes: self.info.size_bytes,
-            free_slots: self.slots.free_count(),
-            slots: self.slots.len(),
-            counters: self.counters(),
-            operations: operations.collect(),
-            orphans: orphans.collect(),
-        }
-    }
-
-    /// What happened lately, oldest first; a fixed number of events is kept.
-    pub fn trace(&self) -> impl Iterator<Item = &TraceEvent> {
-        self.trace.iter()
-    }
-
-    fn note(&mut self, at: Nanos, kind: TraceKind, op: OpKind, tag: u32, range: ByteRange) {
-        if self.trace.len() == TRACE_CAPACITY {
-            self.trace.pop_front();
-        }
-        self.trace.push_back(TraceEvent {
-            at,
-            kind,
-            op,
-            tag,
-            range,
-        });
-    }
-
-    /// Checks that the tables agree with one another. For tests and simulators, after any call.
-    ///
-    /// # Panics
-    /// If they don't.
-    pub fn assert_consistent(&self) {
-        let mut free = 0;
-        let mut orphans = 0;
-        let mut running = 0;
-        let mut fenced = 0;
-        for (_, slot) in self.slots.iter() {
-            match slot.state {
-                SlotState::Free => {
-                    free += 1;
-                    assert!(slot.buf.is_some(), "a free slot has its buffer");
-                }
-                SlotState::Submitted { op } => {
-                    running += 1;
-                    assert!(
-                        self.operations.get(op).is_some(),
-                        "a submitted slot has an operation"
-                    );
-                }
-                SlotState::Orphaned { fenced: raised, .. } => {
-                    orphans += 1;
-                    fenced += usize::from(raised);
-                    if raised {
-                        assert!(
-                            self.fences.blocks(slot.piece.wide),
-                            "an orphan's fence stands"
-                        );
-                    }
-                }
-            }
-        }
-        assert_eq!(free, self.slots.free_count(), "free slots");
-        assert_eq!(orphans, self.counters.orphans_now, "orphans");
-        assert_eq!(running, self.counters.running_now, "running requests");
-        assert_eq!(fenced, self.fences.len(), "fences");
-        for (token, operation) in self.operations.iter() {
-            let in_flight = self.slots.of(token).count();
-            assert_eq!(
-                in_flight,
-                usize::from(operation.in_flight),
-                "pieces in flight"
-            );
-            let listed = |list: &VecDeque<OpToken>| list.iter().filter(|op| **op == token).count();
-            let expected = match operation.place {
-                Place::Ready => (1, 0, 0),
-                Place::Held => (0, 1, 0),
-                Place::InFlight => (0, 0, 0),
-                Place::Done => (0, 0, 1),
-            };
-            let found = (
-                listed(&self.ready),
-                listed(&self.held),
-                listed(&self.answers),
-            );
-            assert_eq!(
-                found, expected,
-                "an operation stands in the list of its place"
-            );
-            if operation.place == Place::InFlight {
-                assert!(
-                    in_flight > 0,
-                    "an operation in flight has something in flight"
-                );
-            }
-        }
-        let listed = self.ready.len() + self.held.len() + self.answers.len();
-        assert!(
-            listed <= self.operations.iter().count(),
-            "no list names what is gone"
-        );
-    }
-}
-
-/// Whether a piece goes on or has ended.
-enum Progress {
-    Continues,
-    Ended,
-}
-
-/// Puts a write's data into its buffer.
-fn fill(buf: &mut IoBuf, tag: u32, piece: &Piece, client: &mut dyn Client) -> Result<(), IoError> {
-    let target = &mut buf.bytes_mut()[piece.span_in_buffer()];
-    if piece.zero_fill {
-        target.fill(0);
-        return Ok(());
-    }
-    client
-        .gather(tag, piece.data_offset_bytes, target)
-        .map_err(|GuestMemoryError| IoError::GuestMemory)
 }

@@ -109,14 +109,8 @@ impl Operation {
 
     /// Notes a failure; the one at the lowest offset is reported.
     pub(super) fn fail(&mut self, error: IoError, offset_bytes: u64) {
-        if self
-            .failed
-            .is_none_or(|failed| offset_bytes < failed.offset_bytes)
-        {
-            self.failed = Some(OpError {
-                error,
-                offset_bytes,
-            });
+        if self.failed.is_none_or(|failed| offset_bytes < failed.offset_bytes) {
+            self.failed = Some(OpError { error, offset_bytes });
         }
     }
 
@@ -139,11 +133,7 @@ impl Operation {
                 });
             }
         }
-        if self.in_flight == 0 {
-            Next::Finish
-        } else {
-            Next::Wait
-        }
+        if self.in_flight == 0 { Next::Finish } else { Next::Wait }
     }
 
     /// Has a piece that ended without effect done again, cut anew.
@@ -166,10 +156,7 @@ impl Operation {
 
     fn left_of_range(&self) -> ByteRange {
         let range = self.request.ranges[self.range_index];
-        ByteRange::new(
-            range.offset_bytes + self.cut_bytes,
-            range.len_bytes - self.cut_bytes,
-        )
+        ByteRange::new(range.offset_bytes + self.cut_bytes, range.len_bytes - self.cut_bytes)
     }
 
     fn next_cut(&mut self, cutter: &Cutter) -> Option<Piece> {
@@ -213,10 +200,7 @@ impl Operation {
     }
 
     fn dataless_piece(&self, range: ByteRange) -> Piece {
-        let range = ByteRange::new(
-            range.offset_bytes,
-            range.len_bytes.min(LONGEST_DATALESS_BYTES),
-        );
+        let range = ByteRange::new(range.offset_bytes, range.len_bytes.min(LONGEST_DATALESS_BYTES));
         Piece {
             kind: self.request.kind,
             range,
@@ -266,28 +250,17 @@ impl Operations {
         let (generation, entry) = &mut self.entries[usize::from(index)];
         *generation = generation.wrapping_add(1);
         *entry = Some(Operation::new(request, now, flush_after));
-        Some(OpToken {
-            index,
-            generation: *generation,
-        })
+        Some(OpToken { index, generation: *generation })
     }
 
     pub(super) fn get_mut(&mut self, token: OpToken) -> Option<&mut Operation> {
         let (generation, entry) = self.entries.get_mut(usize::from(token.index))?;
-        if *generation == token.generation {
-            entry.as_mut()
-        } else {
-            None
-        }
+        if *generation == token.generation { entry.as_mut() } else { None }
     }
 
     pub(super) fn get(&self, token: OpToken) -> Option<&Operation> {
         let (generation, entry) = self.entries.get(usize::from(token.index))?;
-        if *generation == token.generation {
-            entry.as_ref()
-        } else {
-            None
-        }
+        if *generation == token.generation { entry.as_ref() } else { None }
     }
 
     pub(super) fn remove(&mut self, token: OpToken) -> Option<Operation> {
@@ -301,16 +274,10 @@ impl Operations {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (OpToken, &Operation)> {
-        self.entries
-            .iter()
-            .enumerate()
-            .filter_map(|(index, (generation, entry))| {
-                let token = OpToken {
-                    index: index as u16,
-                    generation: *generation,
-                };
-                entry.as_ref().map(|operation| (token, operation))
-            })
+        self.entries.iter().enumerate().filter_map(|(index, (generation, entry))| {
+            let token = OpToken { index: index as u16, generation: *generation };
+            entry.as_ref().map(|operation| (token, operation))
+        })
     }
 
     pub(super) fn has_room(&self) -> bool {

@@ -44,11 +44,7 @@ impl Piece {
     /// What may not be changed by an orphan while this runs. A write covers all that it transfers;
     /// a read only what the guest will see.
     pub(super) fn guarded(&self) -> ByteRange {
-        if self.kind == OpKind::Read {
-            self.range
-        } else {
-            self.wide
-        }
+        if self.kind == OpKind::Read { self.range } else { self.wide }
     }
 
     /// Where the operation's part lies in the buffer.
@@ -161,10 +157,7 @@ impl Slots {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u16, &Slot)> {
-        self.slots
-            .iter()
-            .enumerate()
-            .map(|(index, slot)| (index as u16, slot))
+        self.slots.iter().enumerate().map(|(index, slot)| (index as u16, slot))
     }
 
     /// The slots that work for `op`, as indices.

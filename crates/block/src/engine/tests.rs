@@ -8,7 +8,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::DiscardSupport;
+use crate::{DiscardSupport, Done, Io, IoError};
 
 const SECTOR: u64 = 512;
 
@@ -31,10 +31,7 @@ struct Disk {
 impl Disk {
     fn new(sectors: u64, align_bytes: u64) -> Self {
         let size_bytes = sectors * SECTOR;
-        let medium = Medium {
-            bytes: vec![0; size_bytes as usize],
-            ..Medium::default()
-        };
+        let medium = Medium { bytes: vec![0; size_bytes as usize], ..Medium::default() };
         Self {
             medium: Arc::new(Mutex::new(medium)),
             info: BackendInfo {
@@ -43,10 +40,7 @@ impl Disk {
                 io_align_bytes: align_bytes,
                 read_only: false,
                 fua: true,
-                discard: Some(DiscardSupport {
-                    align_bytes: 1,
-                    reads_zeroes: true,
-                }),
+                discard: Some(DiscardSupport { align_bytes: 1, reads_zeroes: true }),
                 write_zeroes: true,
                 queue_depth: 256,
             },
@@ -55,11 +49,7 @@ impl Disk {
 
     fn pending(&self) -> Vec<(OpKind, ByteRange, bool)> {
         let medium = self.medium.lock().expect("medium");
-        medium
-            .pending
-            .iter()
-            .map(|io| (io.kind, io.range, io.fua))
-            .collect()
+        medium.pending.iter().map(|io| (io.kind, io.range, io.fua)).collect()
     }
 
     /// Executes and completes the pending request at `index`.
@@ -154,22 +144,11 @@ struct Rig {
 impl Rig {
     fn new(disk: Disk, config: EngineConfig) -> Self {
         let engine = Engine::new(Box::new(disk.clone()), config);
-        Self {
-            disk,
-            engine,
-            guest: Guest::default(),
-            now: Nanos(0),
-        }
+        Self { disk, engine, guest: Guest::default(), now: Nanos(0) }
     }
 
     fn small() -> Self {
-        Self::new(
-            Disk::new(1024, 1),
-            EngineConfig {
-                buf_bytes: 4096,
-                ..EngineConfig::default()
-            },
-        )
+        Self::new(Disk::new(1024, 1), EngineConfig { buf_bytes: 4096, ..EngineConfig::default() })
     }
 
     fn submit(&mut self, request: Request) -> OpToken {
@@ -183,16 +162,12 @@ impl Rig {
     }
 
     fn write(&mut self, tag: u32, lba: u64, sectors: u64, value: u8) -> OpToken {
-        self.guest
-            .memory
-            .insert(tag, vec![value; (sectors * SECTOR) as usize]);
+        self.guest.memory.insert(tag, vec![value; (sectors * SECTOR) as usize]);
         self.submit(Request::write(tag, sector_range(lba, sectors), false))
     }
 
     fn read(&mut self, tag: u32, lba: u64, sectors: u64) -> OpToken {
-        self.guest
-            .memory
-            .insert(tag, vec![0xee; (sectors * SECTOR) as usize]);
+        self.guest.memory.insert(tag, vec![0xee; (sectors * SECTOR) as usize]);
         self.submit(Request::read(tag, sector_range(lba, sectors)))
     }
 
@@ -242,10 +217,7 @@ fn a_cancelled_operation_is_never_answered_even_if_the_backend_completes_it() {
     let mut rig = Rig::small();
     let token = rig.read(1, 0, 8);
     assert!(rig.cancel(token));
-    assert!(
-        !rig.cancel(token),
-        "a token names nothing once it is cancelled"
-    );
+    assert!(!rig.cancel(token), "a token names nothing once it is cancelled");
     rig.disk.finish_all();
     rig.poll();
     assert!(rig.answered(1).is_empty());
@@ -261,10 +233,7 @@ fn a_late_read_touches_no_guest_memory() {
     rig.guest.touched.clear();
     rig.disk.finish_all();
     rig.poll();
-    assert!(
-        rig.guest.touched.is_empty(),
-        "C3: no byte moves once cancel has returned"
-    );
+    assert!(rig.guest.touched.is_empty(), "C3: no byte moves once cancel has returned");
     assert!(rig.guest.memory[&1].iter().all(|byte| *byte == 0xee));
 }
 
@@ -272,21 +241,14 @@ fn a_late_read_touches_no_guest_memory() {
 fn a_late_completion_does_not_reach_the_operation_that_uses_the_entry_now() {
     let mut rig = Rig::new(
         Disk::new(64, 1),
-        EngineConfig {
-            slots: 2,
-            max_operations: 1,
-            ..EngineConfig::default()
-        },
+        EngineConfig { slots: 2, max_operations: 1, ..EngineConfig::default() },
     );
     let first = rig.read(1, 0, 1);
     rig.cancel(first);
     rig.read(1, 8, 1);
     rig.disk.finish(0); // the orphan's
     rig.poll();
-    assert!(
-        rig.answered(1).is_empty(),
-        "the tag and the entry are the same, the operation is not"
-    );
+    assert!(rig.answered(1).is_empty(), "the tag and the entry are the same, the operation is not");
     rig.disk.finish(0);
     rig.poll();
     assert_eq!(rig.answered(1), vec![Ok(())]);
@@ -299,10 +261,7 @@ fn what_overlaps_an_orphaned_write_is_held_until_it_ends_and_the_rest_goes_on() 
     rig.cancel(token);
     rig.write(2, 15, 1, 0xbb);
     rig.read(3, 0, 9);
-    rig.submit(Request::discard(
-        4,
-        vec![sector_range(100, 1), sector_range(10, 2)],
-    ));
+    rig.submit(Request::discard(4, vec![sector_range(100, 1), sector_range(10, 2)]));
     rig.write(5, 16, 8, 0xcc);
     rig.read(6, 0, 8);
     rig.submit(Request::flush(7));
@@ -320,11 +279,7 @@ fn what_overlaps_an_orphaned_write_is_held_until_it_ends_and_the_rest_goes_on() 
         rig.poll();
     }
     for tag in [5, 6, 7] {
-        assert_eq!(
-            rig.answered(tag),
-            vec![Ok(())],
-            "tag {tag} does not overlap"
-        );
+        assert_eq!(rig.answered(tag), vec![Ok(())], "tag {tag} does not overlap");
     }
     for tag in [2, 3, 4] {
         assert!(rig.answered(tag).is_empty(), "tag {tag} overlaps");
@@ -340,11 +295,7 @@ fn what_overlaps_an_orphaned_write_is_held_until_it_ends_and_the_rest_goes_on() 
         assert_eq!(rig.answered(tag), vec![Ok(())]);
     }
     let medium = rig.disk.medium.lock().expect("medium");
-    assert_eq!(
-        medium.bytes[15 * 512],
-        0xbb,
-        "the newer write is not overtaken by the older"
-    );
+    assert_eq!(medium.bytes[15 * 512], 0xbb, "the newer write is not overtaken by the older");
     assert_eq!(medium.bytes[10 * 512], 0, "nor is the newer discard");
     assert_eq!(medium.bytes[14 * 512], 0xaa);
 }
@@ -374,18 +325,12 @@ fn a_held_operation_is_cancelled_without_an_orphan() {
     assert_eq!(rig.engine.counters().orphans_total, 1);
     rig.disk.finish_all();
     rig.poll();
-    assert!(
-        rig.disk.pending().is_empty(),
-        "the held one never reaches the backend"
-    );
+    assert!(rig.disk.pending().is_empty(), "the held one never reaches the backend");
 }
 
 #[test]
 fn orphans_spend_the_budget_and_new_operations_queue_still_cancellable() {
-    let config = EngineConfig {
-        slots: 4,
-        ..EngineConfig::default()
-    };
+    let config = EngineConfig { slots: 4, ..EngineConfig::default() };
     let mut rig = Rig::new(Disk::new(1024, 1), config);
     for tag in 0..4 {
         let token = rig.read(tag, u64::from(tag) * 8, 8);
@@ -398,11 +343,7 @@ fn orphans_spend_the_budget_and_new_operations_queue_still_cancellable() {
     assert!(rig.cancel(queued));
     rig.disk.finish(2);
     rig.poll();
-    assert_eq!(
-        rig.disk.pending().len(),
-        4,
-        "the slot that came back serves the one that waits"
-    );
+    assert_eq!(rig.disk.pending().len(), 4, "the slot that came back serves the one that waits");
     rig.disk.finish_all();
     rig.poll();
     assert_eq!(rig.answered(11), vec![Ok(())]);
@@ -425,12 +366,7 @@ fn a_completion_that_comes_twice_is_counted_and_ignored() {
         buf: None,
         buf_offset_bytes: 0,
     };
-    rig.disk
-        .medium
-        .lock()
-        .expect("medium")
-        .done
-        .push(again.done(Ok(8 * SECTOR)));
+    rig.disk.medium.lock().expect("medium").done.push(again.done(Ok(8 * SECTOR)));
     rig.poll();
     assert!(rig.answered(2).is_empty());
     assert_eq!(rig.engine.counters().spurious_total, 1);
@@ -441,10 +377,7 @@ fn a_completion_that_comes_twice_is_counted_and_ignored() {
 
 #[test]
 fn a_completion_without_its_buffer_fails_the_operation_and_keeps_the_slot() {
-    let config = EngineConfig {
-        slots: 1,
-        ..EngineConfig::default()
-    };
+    let config = EngineConfig { slots: 1, ..EngineConfig::default() };
     let mut rig = Rig::new(Disk::new(64, 1), config);
     rig.read(1, 0, 8);
     {
@@ -454,10 +387,7 @@ fn a_completion_without_its_buffer_fails_the_operation_and_keeps_the_slot() {
         medium.done.push(io.done(Ok(8 * SECTOR)));
     }
     rig.poll();
-    let expected = OpError {
-        error: IoError::BackendProtocol,
-        offset_bytes: 0,
-    };
+    let expected = OpError { error: IoError::BackendProtocol, offset_bytes: 0 };
     assert_eq!(rig.answered(1), vec![Err(expected)]);
     rig.read(2, 0, 8);
     rig.disk.finish_all();
@@ -480,10 +410,7 @@ fn a_short_transfer_is_continued_and_an_endless_one_fails() {
     rig.read(2, 0, 8);
     rig.disk.finish_with(0, Some(Ok(0)));
     rig.poll();
-    let expected = OpError {
-        error: IoError::ShortTransfer,
-        offset_bytes: 0,
-    };
+    let expected = OpError { error: IoError::ShortTransfer, offset_bytes: 0 };
     assert_eq!(rig.answered(2), vec![Err(expected)]);
     rig.read(3, 0, 8);
     {
@@ -492,10 +419,7 @@ fn a_short_transfer_is_continued_and_an_endless_one_fails() {
         medium.done.push(io.done(Ok(5000)));
     }
     rig.poll();
-    let expected = OpError {
-        error: IoError::BackendProtocol,
-        offset_bytes: 0,
-    };
+    let expected = OpError { error: IoError::BackendProtocol, offset_bytes: 0 };
     assert_eq!(rig.answered(3), vec![Err(expected)]);
 }
 
@@ -509,10 +433,7 @@ fn the_lowest_failing_offset_is_reported_once_nothing_is_in_flight() {
     rig.disk.finish_with(1, Some(Err(IoError::Os(5))));
     rig.disk.finish_all();
     rig.poll();
-    let expected = OpError {
-        error: IoError::Os(5),
-        offset_bytes: 4096,
-    };
+    let expected = OpError { error: IoError::Os(5), offset_bytes: 4096 };
     assert_eq!(rig.answered(1), vec![Err(expected)]);
 }
 
@@ -530,10 +451,7 @@ fn memory_that_is_gone_fails_the_operation_only() {
     rig.write(3, 0, 8, 1);
     rig.disk.finish_all();
     rig.poll();
-    let expected = OpError {
-        error: IoError::GuestMemory,
-        offset_bytes: 0,
-    };
+    let expected = OpError { error: IoError::GuestMemory, offset_bytes: 0 };
     assert_eq!(rig.answered(1), vec![Err(expected)]);
     assert_eq!(rig.answered(2), vec![Err(expected)]);
     assert_eq!(rig.answered(3), vec![Ok(())]);
@@ -563,10 +481,7 @@ fn fua_is_passed_down_or_followed_by_a_flush() {
 
 #[test]
 fn write_through_makes_every_change_durable_before_its_answer() {
-    let config = EngineConfig {
-        write_through: true,
-        ..EngineConfig::default()
-    };
+    let config = EngineConfig { write_through: true, ..EngineConfig::default() };
     let mut rig = Rig::new(Disk::new(64, 1), config);
     rig.write(1, 0, 1, 1);
     assert!(rig.disk.pending()[0].2, "a write carries FUA");
@@ -575,11 +490,7 @@ fn write_through_makes_every_change_durable_before_its_answer() {
     rig.submit(Request::discard(2, vec![sector_range(4, 4)]));
     rig.disk.finish(0);
     rig.poll();
-    assert_eq!(
-        rig.disk.pending()[0].0,
-        OpKind::Flush,
-        "a discard is followed by a flush"
-    );
+    assert_eq!(rig.disk.pending()[0].0, OpKind::Flush, "a discard is followed by a flush");
     rig.engine.set_write_through(false);
     rig.write(3, 9, 1, 1);
     assert!(!rig.disk.pending()[1].2);
@@ -602,11 +513,7 @@ fn unaligned_writes_keep_their_neighbours_and_exclude_one_another() {
     rig.write(2, 2, 1, 0xbb);
     rig.write(3, 0, 8, 0xcc);
     rig.write(4, 8, 8, 0xdd);
-    assert_eq!(
-        rig.engine.counters().held_now,
-        2,
-        "the second and the whole-block write wait"
-    );
+    assert_eq!(rig.engine.counters().held_now, 2, "the second and the whole-block write wait");
     for _ in 0..6 {
         rig.disk.finish_all();
         rig.poll();
@@ -615,10 +522,7 @@ fn unaligned_writes_keep_their_neighbours_and_exclude_one_another() {
         assert_eq!(rig.answered(tag), vec![Ok(())]);
     }
     let medium = rig.disk.medium.lock().expect("medium");
-    assert!(
-        medium.bytes[..4096].iter().all(|byte| *byte == 0xcc),
-        "the last one came last"
-    );
+    assert!(medium.bytes[..4096].iter().all(|byte| *byte == 0xcc), "the last one came last");
     assert!(medium.bytes[4096..8192].iter().all(|byte| *byte == 0xdd));
     assert!(medium.bytes[8192..].iter().all(|byte| *byte == 0x11));
 }
@@ -633,15 +537,7 @@ fn an_unaligned_write_cancelled_while_it_reads_never_writes() {
     rig.disk.finish_all();
     rig.poll();
     assert!(rig.disk.pending().is_empty());
-    assert!(
-        rig.disk
-            .medium
-            .lock()
-            .expect("medium")
-            .bytes
-            .iter()
-            .all(|byte| *byte == 0)
-    );
+    assert!(rig.disk.medium.lock().expect("medium").bytes.iter().all(|byte| *byte == 0));
 }
 
 #[test]
@@ -673,15 +569,9 @@ fn zeroes_are_written_where_the_backend_has_no_better_way() {
         rig.submit(Request::write_zeroes(1, sector_range(3, 20), false));
         if native {
             // The first is refused by the file system and has to be done again by hand.
-            let index = rig
-                .disk
-                .pending()
-                .iter()
-                .position(|(kind, ..)| *kind == OpKind::WriteZeroes);
-            rig.disk.finish_with(
-                index.expect("a native one"),
-                Some(Err(IoError::Unsupported)),
-            );
+            let index =
+                rig.disk.pending().iter().position(|(kind, ..)| *kind == OpKind::WriteZeroes);
+            rig.disk.finish_with(index.expect("a native one"), Some(Err(IoError::Unsupported)));
         }
         for _ in 0..8 {
             rig.disk.finish_all();
@@ -691,11 +581,7 @@ fn zeroes_are_written_where_the_backend_has_no_better_way() {
         let medium = rig.disk.medium.lock().expect("medium");
         for sector in 0..64 {
             let expected = if (3..23).contains(&sector) { 0 } else { 0x77 };
-            assert_eq!(
-                medium.bytes[sector * 512],
-                expected,
-                "sector {sector}, native {native}"
-            );
+            assert_eq!(medium.bytes[sector * 512], expected, "sector {sector}, native {native}");
         }
     }
 }
@@ -704,33 +590,13 @@ fn zeroes_are_written_where_the_backend_has_no_better_way() {
 fn what_the_caller_may_not_ask_is_refused_and_nothing_happens() {
     let mut disk = Disk::new(64, 1);
     disk.info.discard = None;
-    let mut rig = Rig::new(
-        disk.clone(),
-        EngineConfig {
-            max_operations: 1,
-            ..EngineConfig::default()
-        },
-    );
+    let mut rig =
+        Rig::new(disk.clone(), EngineConfig { max_operations: 1, ..EngineConfig::default() });
     let cases = [
-        (
-            Request::read(1, sector_range(64, 1)),
-            SubmitError::OutOfRange,
-        ),
-        (
-            Request::read(1, ByteRange::new(u64::MAX, 2)),
-            SubmitError::OutOfRange,
-        ),
-        (
-            Request::discard(1, vec![sector_range(0, 1)]),
-            SubmitError::Unsupported,
-        ),
-        (
-            Request {
-                ranges: vec![],
-                ..Request::read(1, sector_range(0, 1))
-            },
-            SubmitError::Invalid,
-        ),
+        (Request::read(1, sector_range(64, 1)), SubmitError::OutOfRange),
+        (Request::read(1, ByteRange::new(u64::MAX, 2)), SubmitError::OutOfRange),
+        (Request::discard(1, vec![sector_range(0, 1)]), SubmitError::Unsupported),
+        (Request { ranges: vec![], ..Request::read(1, sector_range(0, 1)) }, SubmitError::Invalid),
     ];
     for (request, error) in cases {
         assert_eq!(rig.try_submit(request), Err(error));
@@ -876,7 +742,7 @@ proptest! {
                     let which = which % pending;
                     let (kind, range, _) = rig.disk.pending()[which];
                     // Storage tears between sectors, not within.
-                    let half = range.len_bytes / 2 & !(align.max(SECTOR) - 1);
+                    let half = (range.len_bytes / 2) & !(align.max(SECTOR) - 1);
                     let halves = short && kind.has_data() && half > 0;
                     rig.disk.finish_with(which, halves.then_some(Ok(half)));
                 }
@@ -941,11 +807,7 @@ fn check_read(oracle: &mut Oracle, data: &[u8], op: Live) -> Result<(), TestCase
     for (index, bytes) in data.chunks(SECTOR as usize).enumerate() {
         let sector = op.lba as usize + index;
         let value = bytes[0];
-        prop_assert!(
-            bytes.iter().all(|byte| *byte == value),
-            "sector {} is torn",
-            sector
-        );
+        prop_assert!(bytes.iter().all(|byte| *byte == value), "sector {} is torn", sector);
         prop_assert!(
             oracle.allowed[sector].contains(&value),
             "sector {} holds {} but may hold {:?}",

@@ -89,12 +89,7 @@ impl FaultLayer {
 
     fn action_for(&mut self, io: &Io) -> Option<FaultAction> {
         for rule in &mut self.rules {
-            let OpMatch {
-                kind,
-                lba,
-                nth,
-                probability,
-            } = rule.matching;
+            let OpMatch { kind, lba, nth, probability } = rule.matching;
             if kind.is_some_and(|kind| kind != io.kind) {
                 continue;
             }
@@ -129,15 +124,10 @@ impl FaultLayer {
 fn rule(fault: FaultSpec) -> Result<Rule, UnsupportedFault> {
     match fault {
         FaultSpec::Link(_) => Err(UnsupportedFault::Link),
-        FaultSpec::Op {
-            action: FaultAction::Short | FaultAction::Corrupt,
-            ..
-        } => Err(UnsupportedFault::Action),
-        FaultSpec::Op { matching, action } => Ok(Rule {
-            matching,
-            action,
-            matches: 0,
-        }),
+        FaultSpec::Op { action: FaultAction::Short | FaultAction::Corrupt, .. } => {
+            Err(UnsupportedFault::Action)
+        }
+        FaultSpec::Op { matching, action } => Ok(Rule { matching, action, matches: 0 }),
     }
 }
 
@@ -154,10 +144,7 @@ impl Backend for FaultLayer {
         match self.action_for(&io) {
             None | Some(FaultAction::Short | FaultAction::Corrupt) => self.inner.submit(io, now),
             Some(FaultAction::Delay(delay_ns)) => {
-                self.parked.push(Parked {
-                    io,
-                    until: Some(now.plus(delay_ns)),
-                });
+                self.parked.push(Parked { io, until: Some(now.plus(delay_ns)) });
             }
             Some(FaultAction::Hang) => self.parked.push(Parked { io, until: None }),
             Some(FaultAction::Error(errno)) => {
@@ -193,10 +180,7 @@ impl Backend for FaultLayer {
             return Some(Nanos(0));
         }
         let parked = self.parked.iter().filter_map(|entry| entry.until).min();
-        [parked, self.inner.next_wakeup()]
-            .into_iter()
-            .flatten()
-            .min()
+        [parked, self.inner.next_wakeup()].into_iter().flatten().min()
     }
 
     fn fault_layer(&mut self) -> Option<&mut FaultLayer> {

@@ -113,11 +113,7 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn fail<T>(&self, at: usize, reason: impl Into<String>) -> Result<T, FaultParseError> {
-        Err(FaultParseError {
-            text: self.text.to_string(),
-            at_byte: at,
-            reason: reason.into(),
-        })
+        Err(FaultParseError { text: self.text.to_string(), at_byte: at, reason: reason.into() })
     }
 
     fn rest(&self) -> &'a str {
@@ -155,19 +151,10 @@ impl<'a> Parser<'a> {
             "any" => None,
             other => return self.fail(start, format!("`{other}` is no operation")),
         };
-        let mut matching = OpMatch {
-            kind,
-            lba: None,
-            nth: None,
-            probability: None,
-        };
+        let mut matching = OpMatch { kind, lba: None, nth: None, probability: None };
         if self.eat('@') {
             let first = self.number(&['+', '#', '/', ':'], "an LBA")?;
-            let count = if self.eat('+') {
-                self.number(&['#', '/', ':'], "a count")?
-            } else {
-                1
-            };
+            let count = if self.eat('+') { self.number(&['#', '/', ':'], "a count")? } else { 1 };
             matching.lba = Some((first, count));
         }
         if self.eat('#') {
@@ -281,10 +268,7 @@ fn errno(name: &str) -> Option<i32> {
         ("ETIMEDOUT", 110),
         ("EDQUOT", 122),
     ];
-    let by_name = NAMES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, value)| *value);
+    let by_name = NAMES.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     by_name.or_else(|| name.parse().ok().filter(|value| (1..4096).contains(value)))
 }
 
@@ -317,10 +301,7 @@ mod tests {
         assert_eq!(action, FaultAction::Error(28));
         assert_eq!(op("any:hang").0.kind, None);
         assert_eq!(op("read@7:short").0.lba, Some((7, 1)));
-        assert_eq!(
-            "link:drop=2s".parse(),
-            Ok(FaultSpec::Link(LinkFault::Drop(2_000_000_000)))
-        );
+        assert_eq!("link:drop=2s".parse(), Ok(FaultSpec::Link(LinkFault::Drop(2_000_000_000))));
     }
 
     #[test]

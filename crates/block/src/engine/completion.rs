@@ -1,0 +1,177 @@
+//! What happens when the backend lets go of a request: data moves, the piece ends or goes on, and
+//! the operation takes its next step.
+
+use super::dispatch::fill;
+use super::operations::{Next, OpToken, Place};
+use super::slots::{Phase, SlotState};
+use super::{Client, Engine, GuestMemoryError};
+use crate::{Done, IoBuf, IoError, Nanos, OpKind, TraceKind};
+
+/// Whether a piece goes on or has ended.
+enum Progress {
+    Continues,
+    Ended,
+}
+
+impl Engine {
+    pub(super) fn complete(&mut self, completion: Done, now: Nanos, client: &mut dyn Client) {
+        let Done { io, result } = completion;
+        let Some(slot) = self.slots.awaiting(io.id) else {
+            self.counters.spurious_total += 1;
+            self.note(now, TraceKind::Spurious, io.kind, 0, io.range);
+            return;
+        };
+        // A backend that loses or swaps a buffer must not cost us the slot.
+        let returned = io.buf.filter(|buf| buf.index() == io.id.slot);
+        let lost_buffer = slot.buf.is_none() && returned.is_none();
+        if slot.buf.is_none() {
+            let len_bytes = self.cutter.buf_bytes as usize;
+            slot.buf = Some(returned.unwrap_or_else(|| IoBuf::new(io.id.slot, len_bytes)));
+        }
+        let result = if lost_buffer { Err(IoError::BackendProtocol) } else { result };
+        match slot.state {
+            SlotState::Free => {}
+            SlotState::Orphaned { fenced, .. } => self.end_orphan(io.id.slot, fenced, now),
+            SlotState::Submitted { op } => self.end_request(io.id.slot, op, result, now, client),
+        }
+    }
+
+    fn end_orphan(&mut self, index: u16, fenced: bool, now: Nanos) {
+        let slot = self.slots.get(index);
+        let (range, kind, tag) = (slot.piece.wide, slot.piece.kind, slot.tag);
+        if fenced {
+            self.fences.drop_fence(index, range);
+        }
+        self.counters.orphans_now -= 1;
+        self.recheck_held |= !self.held.is_empty();
+        self.note(now, TraceKind::OrphanEnd, kind, tag, range);
+        self.slots.give_back(index);
+    }
+
+    /// A live request came back: carry on with it, or end the piece.
+    fn end_request(
+        &mut self,
+        index: u16,
+        op: OpToken,
+        result: Result<u64, IoError>,
+        now: Nanos,
+        client: &mut dyn Client,
+    ) {
+        let align_bytes = self.cutter.align_bytes;
+        let slot = self.slots.get_mut(index);
+        let piece = slot.piece;
+        let result = match result {
+            Ok(count) if piece.kind.has_data() => {
+                let left_bytes = piece.wide.len_bytes - slot.progress_bytes;
+                if count > left_bytes {
+                    Err(IoError::BackendProtocol)
+                } else if count == left_bytes {
+                    Ok(())
+                } else {
+                    let usable_bytes = count & !(align_bytes - 1);
+                    if usable_bytes == 0 {
+                        Err(IoError::ShortTransfer)
+                    } else {
+                        slot.progress_bytes += usable_bytes;
+                        self.counters.short_total += 1;
+                        return self.hand_over(index, now);
+                    }
+                }
+            }
+            other => other.map(|_| ()),
+        };
+        let result = result.and_then(|()| self.after_transfer(index, client));
+        match result {
+            Ok(Progress::Continues) => self.hand_over(index, now),
+            Ok(Progress::Ended) => self.end_piece(index, op, Ok(()), now),
+            Err(error) => self.end_piece(index, op, Err(error), now),
+        }
+    }
+
+    /// The transfer of a phase is whole: move data to the guest, or merge and go on to write.
+    fn after_transfer(&mut self, index: u16, client: &mut dyn Client) -> Result<Progress, IoError> {
+        let slot = self.slots.get_mut(index);
+        let piece = slot.piece;
+        let buf = slot.buf.as_mut().ok_or(IoError::BackendProtocol)?;
+        match (piece.kind, slot.phase) {
+            (OpKind::Read, _) => {
+                self.counters.read_bytes_total += piece.range.len_bytes;
+                let data = &buf.bytes()[piece.span_in_buffer()];
+                client
+                    .scatter(slot.tag, piece.data_offset_bytes, data)
+                    .map_err(|GuestMemoryError| IoError::GuestMemory)?;
+                Ok(Progress::Ended)
+            }
+            (OpKind::Write, Phase::ModifyRead) => {
+                fill(buf, slot.tag, &piece, client)?;
+                slot.phase = Phase::ModifyWrite;
+                slot.progress_bytes = 0;
+                Ok(Progress::Continues)
+            }
+            (OpKind::Write, _) => {
+                self.counters.written_bytes_total += piece.range.len_bytes;
+                Ok(Progress::Ended)
+            }
+            _ => Ok(Progress::Ended),
+        }
+    }
+
+    fn end_piece(&mut self, index: u16, op: OpToken, result: Result<(), IoError>, now: Nanos) {
+        let slot = self.slots.get(index);
+        let (piece, tag) = (slot.piece, slot.tag);
+        // Others may have waited for these blocks.
+        self.recheck_held |= piece.kind.changes_medium() && !self.held.is_empty();
+        self.counters.running_now -= 1;
+        self.note(now, TraceKind::Finish, piece.kind, tag, piece.range);
+        self.slots.give_back(index);
+        let Some(operation) = self.operations.get_mut(op) else {
+            return;
+        };
+        operation.in_flight -= 1;
+        match result {
+            Ok(()) => {}
+            Err(IoError::Unsupported) if piece.kind == OpKind::WriteZeroes => {
+                // The file system refuses: send zeroes from now on, this piece included.
+                self.cutter.native_zeroes = false;
+                operation.retry(&piece);
+            }
+            Err(error) => operation.fail(error, piece.range.offset_bytes),
+        }
+        self.move_on(op);
+    }
+
+    /// Puts an operation that has just lost a piece in flight where it belongs now.
+    pub(super) fn move_on(&mut self, op: OpToken) {
+        let Some(operation) = self.operations.get_mut(op) else {
+            return;
+        };
+        let failed = operation.failed.is_some();
+        match (operation.place, operation.next(&self.cutter)) {
+            (Place::InFlight, Next::Piece(_)) => {
+                operation.place = Place::Ready;
+                self.ready.push_back(op);
+            }
+            (Place::InFlight | Place::Ready | Place::Held, Next::Finish) => {
+                let place = core::mem::replace(&mut operation.place, Place::Done);
+                self.leave(op, place);
+                self.answers.push_back(op);
+            }
+            (Place::Ready | Place::Held, Next::Wait) if failed => {
+                let place = core::mem::replace(&mut operation.place, Place::InFlight);
+                self.leave(op, place);
+            }
+            _ => {}
+        }
+    }
+
+    fn leave(&mut self, op: OpToken, place: Place) {
+        match place {
+            Place::Ready => self.ready.retain(|other| *other != op),
+            Place::Held => {
+                self.held.retain(|other| *other != op);
+                self.recheck_held |= !self.held.is_empty();
+            }
+            Place::InFlight | Place::Done => {}
+        }
+    }
+}
