@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::children::{Running, Scratch};
+use crate::children::Running;
 use crate::lab::Lab;
 use crate::vm::{self, VmArgs};
 use crate::{deny, say, workspace};
@@ -183,13 +183,9 @@ fn command_line(cmd: &Command) -> String {
 /// `freewheel drill` with both engines: every verdict must be true.
 fn drill() -> Result<Ended> {
     let program = workspace::build_freewheel()?;
-    let scratch = Scratch::new()?;
     for engine in ["io_uring", "threads"] {
-        let image = scratch.path().join(format!("{engine}.img"));
-        std::fs::File::create(&image)?.set_len(64 << 20)?;
-        let disk = format!("path={},format=raw,engine={engine}", image.display());
         let out = Command::new(&program)
-            .args(["drill", "--json", "--disk", &disk])
+            .args(["drill", "--json", "--engine", engine])
             .stdin(Stdio::null())
             .stderr(Stdio::inherit())
             .output()

@@ -291,7 +291,7 @@ impl Column {
 fn seconds(d: Duration) -> String {
     let s = d.as_secs_f64();
     if s < 10.0 {
-        format!("{s:.2} s")
+        format!("{:.0} ms", s * 1000.0)
     } else {
         format!("{s:.1} s")
     }
@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn units() {
-        assert_eq!(seconds(Duration::from_millis(254)), "0.25 s");
+        assert_eq!(seconds(Duration::from_millis(254)), "254 ms");
         assert_eq!(seconds(Duration::from_millis(128_940)), "128.9 s");
     }
 }
