@@ -127,16 +127,10 @@ impl Command {
             return Err(LinkError::Overflow);
         }
         let mut at = offset_bytes;
-        let mut index = self
-            .segments
-            .partition_point(|segment| segment.end_bytes <= at);
+        let mut index = self.segments.partition_point(|segment| segment.end_bytes <= at);
         while at < end {
             let segment = self.segments[index];
-            let start = if index == 0 {
-                0
-            } else {
-                self.segments[index - 1].end_bytes
-            };
+            let start = if index == 0 { 0 } else { self.segments[index - 1].end_bytes };
             let stop = segment.end_bytes.min(end);
             let part = (at - offset_bytes) as usize..(stop - offset_bytes) as usize;
             access(segment.address.wrapping_add(at - start), part)
@@ -154,9 +148,7 @@ impl Command {
         data: &[u8],
         memory: &dyn GuestMemory,
     ) -> Result<(), LinkError> {
-        self.walk(offset_bytes, data.len(), |address, part| {
-            memory.write(address, &data[part])
-        })?;
+        self.walk(offset_bytes, data.len(), |address, part| memory.write(address, &data[part]))?;
         self.transferred_bytes = self.transferred_bytes.wrapping_add(data.len() as u32);
         Ok(())
     }
@@ -169,9 +161,7 @@ impl Command {
         memory: &dyn GuestMemory,
     ) -> Result<(), LinkError> {
         let len_bytes = data.len();
-        self.walk(offset_bytes, len_bytes, |address, part| {
-            memory.read(address, &mut data[part])
-        })?;
+        self.walk(offset_bytes, len_bytes, |address, part| memory.read(address, &mut data[part]))?;
         self.transferred_bytes = self.transferred_bytes.wrapping_add(len_bytes as u32);
         Ok(())
     }

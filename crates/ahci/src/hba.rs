@@ -51,21 +51,12 @@ impl Hba {
     /// If there are no ports, more than 32, or `config` is out of range: belongs to start-up.
     pub fn new(config: HbaConfig, devices: Vec<Option<Box<dyn Device>>>, now: Nanos) -> Self {
         assert!((1..=32).contains(&devices.len()), "1 to 32 ports");
-        assert!(
-            (1..=32).contains(&config.command_slots),
-            "1 to 32 command slots"
-        );
+        assert!((1..=32).contains(&config.command_slots), "1 to 32 command slots");
         let ports = devices
             .into_iter()
             .map(|device| Port::new(device, config.command_slots, now))
             .collect();
-        Self {
-            config,
-            interrupt_enable: false,
-            is: 0,
-            ports,
-            message: false,
-        }
+        Self { config, interrupt_enable: false, is: 0, ports, message: false }
     }
 
     /// Reads registers. Any offset and length: what is not there reads as zero.
@@ -225,19 +216,12 @@ impl Hba {
 
     /// Stops and resets so far, of all ports: to be compared around a register write.
     pub fn resets_total(&self) -> u64 {
-        self.ports
-            .iter()
-            .map(|port| port.counters().resets_total)
-            .sum()
+        self.ports.iter().map(|port| port.counters().resets_total).sum()
     }
 
     /// The state of every port.
     pub fn status(&self, now: Nanos) -> Vec<PortStatus> {
-        self.ports
-            .iter()
-            .enumerate()
-            .map(|(index, port)| port.status(index, now))
-            .collect()
+        self.ports.iter().enumerate().map(|(index, port)| port.status(index, now)).collect()
     }
 
     /// The device on `port`.

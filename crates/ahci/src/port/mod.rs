@@ -4,14 +4,18 @@
 //! A port *halts* on a fatal error (6.2.2): nothing is fetched any more until software clears
 //! PxCMD.ST or resets the HBA.
 
-use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+mod receive;
+mod wire;
 
-use freewheel_ata::fis::{DeviceFis, RegisterH2D, Registers, Status};
-use freewheel_ata::{Device, Link, LinkError};
+use alloc::boxed::Box;
+
+use freewheel_ata::Device;
+use freewheel_ata::fis::{CONTROL_SRST, RegisterH2D, Status};
 use freewheel_block::{EngineStatus, Nanos};
 
-use crate::command::Command;
+use receive::Plugged;
+use wire::Wire;
+
 use crate::memory::GuestMemory;
 use crate::registers::*;
 
@@ -97,40 +101,6 @@ pub(crate) struct Port {
     device: Option<Box<dyn Device>>,
 }
 
-/// The port's half of the cable: registers and commands, without the device.
-struct Wire {
-    clb: u64,
-    fb: u64,
-    is: PxIs,
-    ie: PxIs,
-    /// ST, FRE and the bits without effect; the rest is derived.
-    cmd: PxCmd,
-    current_slot: u8,
-    status: Status,
-    error: u8,
-    signature: u32,
-    sctl: u32,
-    serr: PxSerr,
-    sact: u32,
-    ci: u32,
-    /// Bits of CI that have been fetched and not ended.
-    issued: u32,
-    halted: bool,
-    /// The signature arrived while FIS receive was off.
-    unposted: Option<DeviceFis>,
-    awaits_signature: bool,
-    commands: Box<[Command; 32]>,
-    slot_count: u8,
-    counters: PortCounters,
-    resets: VecDeque<ResetEvent>,
-}
-
-/// The cable during one call: the port's half, and guest memory.
-struct Plugged<'a> {
-    wire: &'a mut Wire,
-    memory: &'a dyn GuestMemory,
-}
-
 /// Memory for a reset in which the HBA may not touch any.
 struct NoMemory;
 
@@ -145,29 +115,7 @@ impl GuestMemory for NoMemory {
 
 impl Port {
     pub(crate) fn new(device: Option<Box<dyn Device>>, slot_count: u8, now: Nanos) -> Self {
-        let wire = Wire {
-            clb: 0,
-            fb: 0,
-            is: PxIs::empty(),
-            ie: PxIs::empty(),
-            cmd: PxCmd::empty(),
-            current_slot: 0,
-            status: Status::empty(),
-            error: 0,
-            signature: 0,
-            sctl: 0,
-            serr: PxSerr::empty(),
-            sact: 0,
-            ci: 0,
-            issued: 0,
-            halted: false,
-            unposted: None,
-            awaits_signature: false,
-            commands: Box::new(core::array::from_fn(|_| Command::new())),
-            slot_count,
-            counters: PortCounters::default(),
-            resets: VecDeque::with_capacity(RESETS_KEPT),
-        };
+        let wire = Wire::new(slot_count);
         let mut port = Self { wire, device };
         port.power_on(now);
         port
@@ -229,10 +177,7 @@ impl Port {
             halted: self.wire.halted,
             counters: self.wire.counters,
             resets: self.wire.resets.iter().copied().collect(),
-            engine: self
-                .device
-                .as_ref()
-                .and_then(|device| device.engine_status(now)),
+            engine: self.device.as_ref().and_then(|device| device.engine_status(now)),
         }
     }
 
@@ -312,11 +257,7 @@ impl Port {
         if new.contains(PxCmd::FRE)
             && let Some(fis) = self.wire.unposted.take()
         {
-            Plugged {
-                wire: &mut self.wire,
-                memory,
-            }
-            .post(&fis, FIS_AREA_RFIS);
+            Plugged { wire: &mut self.wire, memory }.post(&fis, FIS_AREA_RFIS);
         }
         if !was_running && self.wire.running() {
             self.wire.halted = false;
@@ -345,10 +286,7 @@ impl Port {
 
     /// Forgets every command, and has the device forget them. Never waits.
     fn stop(&mut self, kind: ResetKind, now: Nanos) {
-        let in_device = self
-            .device
-            .as_mut()
-            .map_or(0, |device| device.abort_all(now));
+        let in_device = self.device.as_mut().map_or(0, |device| device.abort_all(now));
         let waiting = (self.wire.ci & !self.wire.issued).count_ones() as usize;
         self.wire.drop_commands();
         self.wire.note_reset(kind, in_device + waiting, now);
@@ -367,13 +305,7 @@ impl Port {
     /// Lets what the device has finished reach memory and registers, then issues what can be.
     pub(crate) fn poll(&mut self, now: Nanos, memory: &dyn GuestMemory) {
         if let Some(device) = &mut self.device {
-            device.poll(
-                now,
-                &mut Plugged {
-                    wire: &mut self.wire,
-                    memory,
-                },
-            );
+            device.poll(now, &mut Plugged { wire: &mut self.wire, memory });
         }
         self.issue(now, memory);
     }
@@ -396,10 +328,9 @@ impl Port {
                 return;
             }
             let fis_bytes: &[u8; 20] = command.fis.first_chunk().unwrap_or(&[0; 20]);
-            let (Some(fis), true) = (
-                RegisterH2D::parse(fis_bytes),
-                (8..=64).contains(&command.fis_len_bytes),
-            ) else {
+            let (Some(fis), true) =
+                (RegisterH2D::parse(fis_bytes), (8..=64).contains(&command.fis_len_bytes))
+            else {
                 // The device would not acknowledge it (R_ERR): a handshake error (6.1.2).
                 wire.serr |= PxSerr::ERR_P | PxSerr::DIAG_H;
                 wire.fatal(PxIs::IFS);
@@ -427,7 +358,7 @@ impl Port {
             return;
         };
         let wire = &mut self.wire;
-        if fis.control & freewheel_ata::fis::CONTROL_SRST != 0 {
+        if fis.control & CONTROL_SRST != 0 {
             let cancelled = (wire.issued & !(1 << slot) | wire.sact).count_ones() as usize;
             wire.note_reset(ResetKind::SoftwareReset, cancelled, now);
             // What was in flight is gone; only the reset itself remains in the list.
@@ -443,208 +374,6 @@ impl Port {
         } else if !wire.status.contains(Status::BSY) {
             // The signature, or any other register FIS, ended it.
             wire.end_command(slot);
-        }
-    }
-}
-
-impl Wire {
-    fn running(&self) -> bool {
-        self.cmd.contains(PxCmd::ST)
-    }
-
-    fn slots_mask(&self) -> u32 {
-        u32::MAX >> (32 - u32::from(self.slot_count))
-    }
-
-    fn tfd(&self) -> u32 {
-        u32::from(self.error) << 8 | u32::from(self.status.bits())
-    }
-
-    fn read_cmd(&self) -> u32 {
-        let mut cmd = self.cmd | PxCmd::SUD | PxCmd::POD;
-        cmd.set(PxCmd::FR, self.cmd.contains(PxCmd::FRE));
-        cmd.set(PxCmd::CR, self.running());
-        let ccs = if self.running() {
-            u32::from(self.current_slot)
-        } else {
-            0
-        };
-        cmd.bits() | ccs << PX_CMD_CCS_SHIFT
-    }
-
-    fn effective_is(&self) -> PxIs {
-        let mut is = self.is;
-        is.set(PxIs::PCS, self.serr.contains(PxSerr::DIAG_X));
-        is.set(PxIs::PRCS, self.serr.contains(PxSerr::DIAG_N));
-        is
-    }
-
-    /// The next slot to fetch, round robin from the current one (5.3.2.1).
-    fn next_slot(&self) -> Option<u8> {
-        let waiting = self.ci & !self.issued;
-        let busy = self.status.intersects(Status::BSY | Status::DRQ);
-        if waiting == 0 || busy || self.halted || !self.running() {
-            return None;
-        }
-        let first = u32::from(self.current_slot) + 1;
-        let distance = waiting.rotate_right(first % 32).trailing_zeros();
-        Some(((first + distance) % 32) as u8)
-    }
-
-    fn fatal(&mut self, cause: PxIs) {
-        self.is |= cause;
-        self.halted = true;
-        self.counters.fatal_total += 1;
-    }
-
-    fn drop_commands(&mut self) {
-        self.ci = 0;
-        self.sact = 0;
-        self.issued = 0;
-        self.current_slot = 0;
-        self.halted = false;
-    }
-
-    fn note_reset(&mut self, kind: ResetKind, cancelled: usize, at: Nanos) {
-        self.counters.resets_total += 1;
-        self.counters.cancelled_total += cancelled as u64;
-        if self.resets.len() == RESETS_KEPT {
-            self.resets.pop_front();
-        }
-        self.resets.push_back(ResetEvent {
-            at,
-            kind,
-            cancelled,
-        });
-    }
-
-    fn end_command(&mut self, slot: u8) {
-        self.ci &= !(1 << slot);
-        self.issued &= !(1 << slot);
-    }
-}
-
-impl Plugged<'_> {
-    /// Posts a FIS to the received-FIS area (5.5.2).
-    fn post(&mut self, fis: &DeviceFis, area_offset: u64) {
-        if !self.wire.cmd.contains(PxCmd::FRE) {
-            return;
-        }
-        let (bytes, len) = fis.encode();
-        let address = self.wire.fb.wrapping_add(area_offset);
-        if self.memory.write(address, &bytes[..len]).is_err() {
-            self.wire.fatal(PxIs::HBFS);
-        }
-    }
-
-    fn register_fis(&mut self, slot: Option<u8>, fis: &DeviceFis, registers: &Registers) {
-        if self.wire.awaits_signature && slot.is_none() {
-            self.wire.awaits_signature = false;
-            let [low, mid, high, ..] = registers.lba.to_le_bytes();
-            self.wire.signature = u32::from_le_bytes([registers.count as u8, low, mid, high]);
-            if !self.wire.cmd.contains(PxCmd::FRE) {
-                self.wire.unposted = Some(*fis);
-            }
-        }
-        self.post(fis, FIS_AREA_RFIS);
-        self.wire.status = registers.status;
-        self.wire.error = registers.error.bits();
-        self.settle(slot, registers.status);
-    }
-
-    /// The task file has its final value for now: errors halt the port, success ends the command.
-    fn settle(&mut self, slot: Option<u8>, status: Status) {
-        if status.contains(Status::ERR) {
-            if let Some(slot) = slot {
-                self.wire.current_slot = slot;
-                self.write_prdbc(slot);
-            }
-            self.wire.fatal(PxIs::TFES);
-        } else if let Some(slot) = slot
-            && !status.intersects(Status::BSY | Status::DRQ)
-        {
-            self.write_prdbc(slot);
-            self.wire.end_command(slot);
-        }
-    }
-
-    /// PRDBC means nothing for queued commands (4.2.2).
-    fn write_prdbc(&mut self, slot: u8) {
-        let queued = self.wire.sact & 1 << slot != 0;
-        let command = &self.wire.commands[usize::from(slot)];
-        if !queued && command.write_prdbc(self.memory).is_err() {
-            self.wire.fatal(PxIs::HBFS);
-        }
-    }
-
-    fn interrupt(&mut self, wanted: bool, cause: PxIs) {
-        if wanted && self.wire.cmd.contains(PxCmd::FRE) {
-            self.wire.is |= cause;
-        }
-    }
-
-    fn note(&mut self, result: Result<(), LinkError>) -> Result<(), LinkError> {
-        match result {
-            Err(LinkError::Overflow) => self.wire.is |= PxIs::OFS,
-            Err(LinkError::HostBus) => self.wire.fatal(PxIs::HBFS),
-            Ok(()) => {}
-        }
-        result
-    }
-}
-
-impl Link for Plugged<'_> {
-    fn data_in(&mut self, slot: u8, offset_bytes: u64, data: &[u8]) -> Result<(), LinkError> {
-        let command = &mut self.wire.commands[usize::from(slot % 32)];
-        let result = command.write_data(offset_bytes, data, self.memory);
-        self.note(result)
-    }
-
-    fn data_out(&mut self, slot: u8, offset_bytes: u64, data: &mut [u8]) -> Result<(), LinkError> {
-        let command = &mut self.wire.commands[usize::from(slot % 32)];
-        let result = command.read_data(offset_bytes, data, self.memory);
-        self.note(result)
-    }
-
-    fn fis(&mut self, slot: Option<u8>, fis: DeviceFis) {
-        match &fis {
-            DeviceFis::RegisterD2H {
-                interrupt,
-                registers,
-            } => {
-                self.register_fis(slot, &fis, registers);
-                self.interrupt(*interrupt, PxIs::DHRS);
-            }
-            DeviceFis::PioSetup {
-                interrupt,
-                ending_status,
-                registers,
-                ..
-            } => {
-                self.post(&fis, FIS_AREA_PSFIS);
-                self.wire.status = *ending_status;
-                self.wire.error = registers.error.bits();
-                self.settle(slot, *ending_status);
-                self.interrupt(*interrupt, PxIs::PSS);
-            }
-            DeviceFis::SetDeviceBits {
-                interrupt,
-                status,
-                error,
-                active,
-                ..
-            } => {
-                self.post(&fis, FIS_AREA_SDBFIS);
-                let kept = self.wire.status & (Status::BSY | Status::DRQ);
-                self.wire.status = kept | *status - (Status::BSY | Status::DRQ);
-                self.wire.error = error.bits();
-                self.wire.sact &= !active;
-                if status.contains(Status::ERR) {
-                    self.wire.fatal(PxIs::TFES);
-                }
-                self.interrupt(*interrupt, PxIs::SDBS);
-            }
-            DeviceFis::DmaSetup { .. } => self.post(&fis, FIS_AREA_DSFIS),
         }
     }
 }

@@ -1,0 +1,125 @@
+//! What a port does with the FISes and the data that its device sends (5.5).
+
+use freewheel_ata::fis::{DeviceFis, Registers, Status};
+use freewheel_ata::{Link, LinkError};
+
+use super::wire::Wire;
+use crate::memory::GuestMemory;
+use crate::registers::*;
+
+/// The cable during one call: the port's half, and guest memory.
+pub(super) struct Plugged<'a> {
+    pub(super) wire: &'a mut Wire,
+    pub(super) memory: &'a dyn GuestMemory,
+}
+
+impl Plugged<'_> {
+    /// Posts a FIS to the received-FIS area (5.5.2).
+    pub(super) fn post(&mut self, fis: &DeviceFis, area_offset: u64) {
+        if !self.wire.cmd.contains(PxCmd::FRE) {
+            return;
+        }
+        let (bytes, len) = fis.encode();
+        let address = self.wire.fb.wrapping_add(area_offset);
+        if self.memory.write(address, &bytes[..len]).is_err() {
+            self.wire.fatal(PxIs::HBFS);
+        }
+    }
+
+    fn register_fis(&mut self, slot: Option<u8>, fis: &DeviceFis, registers: &Registers) {
+        if self.wire.awaits_signature && slot.is_none() {
+            self.wire.awaits_signature = false;
+            let [low, mid, high, ..] = registers.lba.to_le_bytes();
+            self.wire.signature = u32::from_le_bytes([registers.count as u8, low, mid, high]);
+            if !self.wire.cmd.contains(PxCmd::FRE) {
+                self.wire.unposted = Some(*fis);
+            }
+        }
+        self.post(fis, FIS_AREA_RFIS);
+        self.wire.status = registers.status;
+        self.wire.error = registers.error.bits();
+        self.settle(slot, registers.status);
+    }
+
+    /// The task file has its final value for now: errors halt the port, success ends the command.
+    fn settle(&mut self, slot: Option<u8>, status: Status) {
+        if status.contains(Status::ERR) {
+            if let Some(slot) = slot {
+                self.wire.current_slot = slot;
+                self.write_prdbc(slot);
+            }
+            self.wire.fatal(PxIs::TFES);
+        } else if let Some(slot) = slot
+            && !status.intersects(Status::BSY | Status::DRQ)
+        {
+            self.write_prdbc(slot);
+            self.wire.end_command(slot);
+        }
+    }
+
+    /// PRDBC means nothing for queued commands (4.2.2).
+    fn write_prdbc(&mut self, slot: u8) {
+        let queued = self.wire.sact & 1 << slot != 0;
+        let command = &self.wire.commands[usize::from(slot)];
+        if !queued && command.write_prdbc(self.memory).is_err() {
+            self.wire.fatal(PxIs::HBFS);
+        }
+    }
+
+    fn interrupt(&mut self, wanted: bool, cause: PxIs) {
+        if wanted && self.wire.cmd.contains(PxCmd::FRE) {
+            self.wire.is |= cause;
+        }
+    }
+
+    fn note(&mut self, result: Result<(), LinkError>) -> Result<(), LinkError> {
+        match result {
+            Err(LinkError::Overflow) => self.wire.is |= PxIs::OFS,
+            Err(LinkError::HostBus) => self.wire.fatal(PxIs::HBFS),
+            Ok(()) => {}
+        }
+        result
+    }
+}
+
+impl Link for Plugged<'_> {
+    fn data_in(&mut self, slot: u8, offset_bytes: u64, data: &[u8]) -> Result<(), LinkError> {
+        let command = &mut self.wire.commands[usize::from(slot % 32)];
+        let result = command.write_data(offset_bytes, data, self.memory);
+        self.note(result)
+    }
+
+    fn data_out(&mut self, slot: u8, offset_bytes: u64, data: &mut [u8]) -> Result<(), LinkError> {
+        let command = &mut self.wire.commands[usize::from(slot % 32)];
+        let result = command.read_data(offset_bytes, data, self.memory);
+        self.note(result)
+    }
+
+    fn fis(&mut self, slot: Option<u8>, fis: DeviceFis) {
+        match &fis {
+            DeviceFis::RegisterD2H { interrupt, registers } => {
+                self.register_fis(slot, &fis, registers);
+                self.interrupt(*interrupt, PxIs::DHRS);
+            }
+            DeviceFis::PioSetup { interrupt, ending_status, registers, .. } => {
+                self.post(&fis, FIS_AREA_PSFIS);
+                self.wire.status = *ending_status;
+                self.wire.error = registers.error.bits();
+                self.settle(slot, *ending_status);
+                self.interrupt(*interrupt, PxIs::PSS);
+            }
+            DeviceFis::SetDeviceBits { interrupt, status, error, active, .. } => {
+                self.post(&fis, FIS_AREA_SDBFIS);
+                let kept = self.wire.status & (Status::BSY | Status::DRQ);
+                self.wire.status = kept | (*status - (Status::BSY | Status::DRQ));
+                self.wire.error = error.bits();
+                self.wire.sact &= !active;
+                if status.contains(Status::ERR) {
+                    self.wire.fatal(PxIs::TFES);
+                }
+                self.interrupt(*interrupt, PxIs::SDBS);
+            }
+            DeviceFis::DmaSetup { .. } => self.post(&fis, FIS_AREA_DSFIS),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The port's half of the cable: its registers (3.3) and the commands that it has fetched, without
+//! the device.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+
+use freewheel_ata::fis::{DeviceFis, Status};
+use freewheel_block::Nanos;
+
+use super::{PortCounters, RESETS_KEPT, ResetEvent, ResetKind};
+use crate::command::Command;
+use crate::registers::*;
+
+/// The port's half of the cable: registers and commands, without the device.
+pub(super) struct Wire {
+    pub(super) clb: u64,
+    pub(super) fb: u64,
+    pub(super) is: PxIs,
+    pub(super) ie: PxIs,
+    /// ST, FRE and the bits without effect; the rest is derived.
+    pub(super) cmd: PxCmd,
+    pub(super) current_slot: u8,
+    pub(super) status: Status,
+    pub(super) error: u8,
+    pub(super) signature: u32,
+    pub(super) sctl: u32,
+    pub(super) serr: PxSerr,
+    pub(super) sact: u32,
+    pub(super) ci: u32,
+    /// Bits of CI that have been fetched and not ended.
+    pub(super) issued: u32,
+    pub(super) halted: bool,
+    /// The signature arrived while FIS receive was off.
+    pub(super) unposted: Option<DeviceFis>,
+    pub(super) awaits_signature: bool,
+    pub(super) commands: Box<[Command; 32]>,
+    pub(super) slot_count: u8,
+    pub(super) counters: PortCounters,
+    pub(super) resets: VecDeque<ResetEvent>,
+}
+
+impl Wire {
+    /// Everything at zero; [`Port`](super::Port) brings the link up.
+    pub(super) fn new(slot_count: u8) -> Self {
+        Self {
+            clb: 0,
+            fb: 0,
+            is: PxIs::empty(),
+            ie: PxIs::empty(),
+            cmd: PxCmd::empty(),
+            current_slot: 0,
+            status: Status::empty(),
+            error: 0,
+            signature: 0,
+            sctl: 0,
+            serr: PxSerr::empty(),
+            sact: 0,
+            ci: 0,
+            issued: 0,
+            halted: false,
+            unposted: None,
+            awaits_signature: false,
+            commands: Box::new(core::array::from_fn(|_| Command::new())),
+            slot_count,
+            counters: PortCounters::default(),
+            resets: VecDeque::with_capacity(RESETS_KEPT),
+        }
+    }
+
+    pub(super) fn running(&self) -> bool {
+        self.cmd.contains(PxCmd::ST)
+    }
+
+    pub(super) fn slots_mask(&self) -> u32 {
+        u32::MAX >> (32 - u32::from(self.slot_count))
+    }
+
+    pub(super) fn tfd(&self) -> u32 {
+        u32::from(self.error) << 8 | u32::from(self.status.bits())
+    }
+
+    pub(super) fn read_cmd(&self) -> u32 {
+        let mut cmd = self.cmd | PxCmd::SUD | PxCmd::POD;
+        cmd.set(PxCmd::FR, self.cmd.contains(PxCmd::FRE));
+        cmd.set(PxCmd::CR, self.running());
+        let ccs = if self.running() { u32::from(self.current_slot) } else { 0 };
+        cmd.bits() | ccs << PX_CMD_CCS_SHIFT
+    }
+
+    pub(super) fn effective_is(&self) -> PxIs {
+        let mut is = self.is;
+        is.set(PxIs::PCS, self.serr.contains(PxSerr::DIAG_X));
+        is.set(PxIs::PRCS, self.serr.contains(PxSerr::DIAG_N));
+        is
+    }
+
+    /// The next slot to fetch, round robin from the current one (5.3.2.1).
+    pub(super) fn next_slot(&self) -> Option<u8> {
+        let waiting = self.ci & !self.issued;
+        let busy = self.status.intersects(Status::BSY | Status::DRQ);
+        if waiting == 0 || busy || self.halted || !self.running() {
+            return None;
+        }
+        let first = u32::from(self.current_slot) + 1;
+        let distance = waiting.rotate_right(first % 32).trailing_zeros();
+        Some(((first + distance) % 32) as u8)
+    }
+
+    pub(super) fn fatal(&mut self, cause: PxIs) {
+        self.is |= cause;
+        self.halted = true;
+        self.counters.fatal_total += 1;
+    }
+
+    pub(super) fn drop_commands(&mut self) {
+        self.ci = 0;
+        self.sact = 0;
+        self.issued = 0;
+        self.current_slot = 0;
+        self.halted = false;
+    }
+
+    pub(super) fn note_reset(&mut self, kind: ResetKind, cancelled: usize, at: Nanos) {
+        self.counters.resets_total += 1;
+        self.counters.cancelled_total += cancelled as u64;
+        if self.resets.len() == RESETS_KEPT {
+            self.resets.pop_front();
+        }
+        self.resets.push_back(ResetEvent { at, kind, cancelled });
+    }
+
+    pub(super) fn end_command(&mut self, slot: u8) {
+        self.ci &= !(1 << slot);
+        self.issued &= !(1 << slot);
+    }
+}
