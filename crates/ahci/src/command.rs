@@ -59,8 +59,7 @@ impl Command {
         slot: u8,
         memory: &dyn GuestMemory,
     ) -> Result<(), BusError> {
-        self.segments.clear();
-        self.segments.shrink_to(KEPT_PRDT_ENTRIES);
+        self.forget();
         self.transferred_bytes = 0;
         self.header_address = list_address.wrapping_add(u64::from(slot) * COMMAND_HEADER_BYTES);
         let mut header = [0; 16];
@@ -71,6 +70,12 @@ impl Command {
         let entry_count = (flags >> 16) as usize;
         let table = u64::from(table_high) << 32 | u64::from(table_low & !0x7f);
         self.fetch_table(table, entry_count, memory)
+    }
+
+    /// The command has ended: its scatter list is void, and memory beyond the usual is given back.
+    pub(crate) fn forget(&mut self) {
+        self.segments.clear();
+        self.segments.shrink_to(KEPT_PRDT_ENTRIES);
     }
 
     fn fetch_table(

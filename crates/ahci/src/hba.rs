@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use freewheel_ata::Device;
 use freewheel_block::Nanos;
+use freewheel_block::fault::LinkFault;
 
 use crate::memory::GuestMemory;
-use crate::port::{Port, PortStatus, ResetKind};
+use crate::port::{LinkFaultError, Port, PortStatus, ResetKind};
 use crate::registers::*;
 
 /// Bytes of register space that 32 ports need; a BAR's size is the power of two above.
@@ -199,6 +200,39 @@ impl Hba {
             port.poll(now, memory);
         }
         self.update_interrupt();
+    }
+
+    /// Injects a fault into the link of `port`. A drop happens at once, and cancels at once; the
+    /// others wait for their occasion, and one that waits already is the same one. May cause an
+    /// interrupt, and moves [`Hba::next_wakeup`].
+    pub fn inject_link_fault(
+        &mut self,
+        port: usize,
+        fault: LinkFault,
+        now: Nanos,
+    ) -> Result<(), LinkFaultError> {
+        let target = self.ports.get_mut(port).ok_or(LinkFaultError::NoPort(port))?;
+        if !target.has_device() {
+            return Err(LinkFaultError::NoDevice(port));
+        }
+        target.inject(fault, now);
+        self.update_interrupt();
+        Ok(())
+    }
+
+    /// Takes back the link faults of every port that have not happened yet. A link that has dropped
+    /// stays down for its time, a silent device stays silent.
+    pub fn clear_link_faults(&mut self) {
+        self.ports.iter_mut().for_each(Port::clear_link_faults);
+    }
+
+    /// Ends the link faults that are happening: dropped links come up, silent devices send their
+    /// signature. Returns on how many ports. May cause an interrupt.
+    pub fn release_link_faults(&mut self, now: Nanos, memory: &dyn GuestMemory) -> usize {
+        let released = self.ports.iter_mut().map(|port| port.release_link(now, memory));
+        let count = released.filter(|released| *released).count();
+        self.update_interrupt();
+        count
     }
 
     /// Takes the state of the interrupt; a message is reported once.

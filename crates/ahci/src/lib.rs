@@ -9,7 +9,8 @@
 //! The owner passes in register accesses, time and guest memory, and takes out the state of the
 //! interrupt. There is no thread, lock, clock or file here. Every way to stop or reset
 //! (PxCMD.ST, PxSCTL.DET, SRST, GHC.HR, a function reset) ends within the call, in time bounded by
-//! the number of commands in flight, whatever the storage does (contract C1).
+//! the number of commands in flight, whatever the storage does (contract C1). So does a link that
+//! drops ([`Hba::inject_link_fault`]).
 //!
 //! Left out so far, and not claimed in CAP: port multipliers, enclosure management, command
 //! completion coalescing, link power management, staggered spin-up.
@@ -31,4 +32,4 @@ pub mod registers;
 
 pub use hba::{ABAR_LEN_BYTES, Hba, HbaConfig, Interrupt};
 pub use memory::{BusError, GuestMemory};
-pub use port::{PortCounters, PortStatus, ResetEvent, ResetKind};
+pub use port::{LinkFaultError, LinkState, PortCounters, PortStatus, ResetEvent, ResetKind};

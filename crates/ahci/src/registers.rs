@@ -159,12 +159,16 @@ bitflags! {
     /// PxSERR: the bits that this HBA sets (3.3.12).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct PxSerr: u32 {
+        /// ERR.T: data was damaged, and not recovered.
+        const ERR_T = 1 << 8;
         /// ERR.P: protocol error.
         const ERR_P = 1 << 10;
         /// ERR.E: internal error.
         const ERR_E = 1 << 11;
         /// DIAG.N: PhyRdy change.
         const DIAG_N = 1 << 16;
+        /// DIAG.C: a checksum did not fit.
+        const DIAG_C = 1 << 21;
         /// DIAG.H: handshake error.
         const DIAG_H = 1 << 22;
         /// DIAG.X: exchanged.

@@ -14,6 +14,9 @@ pub enum LinkError {
     /// Guest memory is not mapped, or not writable.
     #[error("host memory is not accessible")]
     HostBus,
+    /// The data was damaged on the cable; the checksum of its FIS does not fit.
+    #[error("the data was damaged on the link")]
+    Crc,
 }
 
 /// What a device sees of the controller: a place for data, per command slot, and for FISes.

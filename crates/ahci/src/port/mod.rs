@@ -4,6 +4,7 @@
 //! A port *halts* on a fatal error (6.2.2): nothing is fetched any more until software clears
 //! PxCMD.ST or resets the HBA.
 
+mod link;
 mod receive;
 mod wire;
 
@@ -13,6 +14,8 @@ use freewheel_ata::Device;
 use freewheel_ata::fis::{CONTROL_SRST, RegisterH2D, Status};
 use freewheel_block::{EngineStatus, Nanos};
 
+use link::Muted;
+pub use link::{LinkFaultError, LinkState};
 use receive::Plugged;
 use wire::Wire;
 
@@ -22,7 +25,7 @@ use crate::registers::*;
 /// How many resets a port remembers for its status.
 const RESETS_KEPT: usize = 32;
 
-/// A way in which software stops or resets a port.
+/// A way in which a port is stopped or reset, by software but for the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetKind {
     /// PxCMD.ST was cleared (10.3.2).
@@ -35,6 +38,8 @@ pub enum ResetKind {
     HbaReset,
     /// A reset of the PCI function, or the VMM went away.
     FunctionReset,
+    /// An injected fault took the link away.
+    LinkDrop,
 }
 
 impl ResetKind {
@@ -46,6 +51,7 @@ impl ResetKind {
             ResetKind::SoftwareReset => "SRST",
             ResetKind::HbaReset => "GHC.HR",
             ResetKind::FunctionReset => "function reset",
+            ResetKind::LinkDrop => "link drop",
         }
     }
 }
@@ -85,8 +91,10 @@ pub struct PortStatus {
     pub sata_active: u32,
     /// PxTFD.
     pub task_file_data: u32,
-    /// It is halted by a fatal error.
+    /// It is halted by a fatal error, or because the link dropped with commands in flight.
     pub halted: bool,
+    /// The link to the device.
+    pub link: LinkState,
     /// The totals.
     pub counters: PortCounters,
     /// The latest stops and resets, oldest first.
@@ -131,20 +139,32 @@ impl Port {
         wire.sctl = 0;
         wire.serr = PxSerr::empty();
         wire.drop_commands();
+        wire.link.power_on();
         self.connect(now, &NoMemory);
     }
 
-    /// COMRESET's second half: the device answers with its signature.
+    /// COMRESET's second half: the device answers with its signature, unless a fault of the link
+    /// keeps it from that.
     fn connect(&mut self, now: Nanos, memory: &dyn GuestMemory) {
         let wire = &mut self.wire;
         wire.status = Status::from_bits_retain(0x7f);
         wire.error = 0;
         wire.signature = 0xffff_ffff;
         wire.unposted = None;
+        if wire.link.is_down() {
+            return;
+        }
         if let Some(device) = &mut self.device {
             wire.serr |= PxSerr::DIAG_X | PxSerr::DIAG_N;
-            wire.awaits_signature = true;
-            device.comreset(now, &mut Plugged { wire, memory });
+            if wire.link.is_silent() {
+                // The device is there (COMINIT), and busy until it says otherwise (10.4.2).
+                wire.status = Status::BSY;
+                wire.awaits_signature = false;
+                device.comreset(now, &mut Muted);
+            } else {
+                wire.awaits_signature = true;
+                device.comreset(now, &mut Plugged { wire, memory });
+            }
         }
     }
 
@@ -158,7 +178,8 @@ impl Port {
     }
 
     pub(crate) fn next_wakeup(&self) -> Option<Nanos> {
-        self.device.as_ref().and_then(|device| device.next_wakeup())
+        let device = self.device.as_ref().and_then(|device| device.next_wakeup());
+        [device, self.link_wakeup()].into_iter().flatten().min()
     }
 
     pub(crate) fn device_mut(&mut self) -> Option<&mut dyn Device> {
@@ -175,6 +196,7 @@ impl Port {
             sata_active: self.wire.sact,
             task_file_data: self.wire.tfd(),
             halted: self.wire.halted,
+            link: self.link_state(),
             counters: self.wire.counters,
             resets: self.wire.resets.iter().copied().collect(),
             engine: self.device.as_ref().and_then(|device| device.engine_status(now)),
@@ -206,6 +228,7 @@ impl Port {
         match self.wire.sctl & 0xf {
             DET_OFFLINE => DET_OFFLINE,
             DET_COMRESET => 0,
+            _ if self.wire.link.is_down() => 0,
             _ if self.device.is_some() => SSTS_UP_GEN3,
             _ => 0,
         }
@@ -273,13 +296,12 @@ impl Port {
         if down(new_det) && new_det != old_det {
             // Everything in flight ends here, not when the link comes back.
             self.stop(ResetKind::Comreset, now);
-            self.wire.status = Status::from_bits_retain(0x7f);
-            self.wire.awaits_signature = false;
-            self.wire.unposted = None;
-            if self.device.is_some() {
+            self.wire.go_dark();
+            if self.device.is_some() && !down(old_det) && !self.wire.link.is_down() {
                 self.wire.serr |= PxSerr::DIAG_N;
             }
         } else if down(old_det) && !down(new_det) {
+            self.wire.link.comreset();
             self.connect(now, memory);
         }
     }
@@ -304,6 +326,7 @@ impl Port {
 
     /// Lets what the device has finished reach memory and registers, then issues what can be.
     pub(crate) fn poll(&mut self, now: Nanos, memory: &dyn GuestMemory) {
+        self.poll_link(now, memory);
         if let Some(device) = &mut self.device {
             device.poll(now, &mut Plugged { wire: &mut self.wire, memory });
         }
@@ -315,6 +338,7 @@ impl Port {
         while let Some(slot) = self.wire.next_slot() {
             let wire = &mut self.wire;
             wire.current_slot = slot;
+            wire.next_first = (slot + 1) % 32;
             wire.issued |= 1 << slot;
             wire.counters.commands_total += 1;
             let Some(device) = &mut self.device else {
@@ -322,7 +346,8 @@ impl Port {
                 wire.fatal(PxIs::IFS);
                 return;
             };
-            let command = &mut wire.commands[usize::from(slot)];
+            // A tag that is used while it is active must not re-aim the data of its command.
+            let command = &mut wire.incoming;
             if command.fetch(wire.clb, slot, memory).is_err() {
                 wire.fatal(PxIs::HBFS);
                 return;
@@ -339,6 +364,7 @@ impl Port {
             let (acmd, clear_busy) = (command.acmd, command.clear_busy);
             wire.status.insert(Status::BSY);
             if fis.is_command {
+                core::mem::swap(&mut wire.incoming, &mut wire.commands[usize::from(slot)]);
                 device.execute(slot, &fis, &acmd, now, &mut Plugged { wire, memory });
             } else {
                 self.control(slot, &fis, clear_busy, now, memory);

@@ -76,7 +76,7 @@ impl Plugged<'_> {
         match result {
             Err(LinkError::Overflow) => self.wire.is |= PxIs::OFS,
             Err(LinkError::HostBus) => self.wire.fatal(PxIs::HBFS),
-            Ok(()) => {}
+            Err(LinkError::Crc) | Ok(()) => {}
         }
         result
     }
@@ -84,12 +84,18 @@ impl Plugged<'_> {
 
 impl Link for Plugged<'_> {
     fn data_in(&mut self, slot: u8, offset_bytes: u64, data: &[u8]) -> Result<(), LinkError> {
+        if self.wire.damages(true) {
+            return Err(LinkError::Crc);
+        }
         let command = &mut self.wire.commands[usize::from(slot % 32)];
         let result = command.write_data(offset_bytes, data, self.memory);
         self.note(result)
     }
 
     fn data_out(&mut self, slot: u8, offset_bytes: u64, data: &mut [u8]) -> Result<(), LinkError> {
+        if self.wire.damages(false) {
+            return Err(LinkError::Crc);
+        }
         let command = &mut self.wire.commands[usize::from(slot % 32)];
         let result = command.read_data(offset_bytes, data, self.memory);
         self.note(result)
@@ -113,7 +119,7 @@ impl Link for Plugged<'_> {
                 let kept = self.wire.status & (Status::BSY | Status::DRQ);
                 self.wire.status = kept | (*status - (Status::BSY | Status::DRQ));
                 self.wire.error = error.bits();
-                self.wire.sact &= !active;
+                self.wire.end_queued(*active);
                 if status.contains(Status::ERR) {
                     self.wire.fatal(PxIs::TFES);
                 }

@@ -7,6 +7,7 @@ use alloc::collections::VecDeque;
 use freewheel_ata::fis::{DeviceFis, Status};
 use freewheel_block::Nanos;
 
+use super::link::LinkFaults;
 use super::{PortCounters, RESETS_KEPT, ResetEvent, ResetKind};
 use crate::command::Command;
 use crate::registers::*;
@@ -20,6 +21,8 @@ pub(super) struct Wire {
     /// ST, FRE and the bits without effect; the rest is derived.
     pub(super) cmd: PxCmd,
     pub(super) current_slot: u8,
+    /// The slot with the highest priority to be fetched next.
+    pub(super) next_first: u8,
     pub(super) status: Status,
     pub(super) error: u8,
     pub(super) signature: u32,
@@ -33,7 +36,10 @@ pub(super) struct Wire {
     /// The signature arrived while FIS receive was off.
     pub(super) unposted: Option<DeviceFis>,
     pub(super) awaits_signature: bool,
+    pub(super) link: LinkFaults,
     pub(super) commands: Box<[Command; 32]>,
+    /// Where a command is fetched to, until it is known that the device gets it.
+    pub(super) incoming: Command,
     pub(super) slot_count: u8,
     pub(super) counters: PortCounters,
     pub(super) resets: VecDeque<ResetEvent>,
@@ -49,6 +55,7 @@ impl Wire {
             ie: PxIs::empty(),
             cmd: PxCmd::empty(),
             current_slot: 0,
+            next_first: 0,
             status: Status::empty(),
             error: 0,
             signature: 0,
@@ -60,7 +67,9 @@ impl Wire {
             halted: false,
             unposted: None,
             awaits_signature: false,
+            link: LinkFaults::default(),
             commands: Box::new(core::array::from_fn(|_| Command::new())),
+            incoming: Command::new(),
             slot_count,
             counters: PortCounters::default(),
             resets: VecDeque::with_capacity(RESETS_KEPT),
@@ -94,15 +103,15 @@ impl Wire {
         is
     }
 
-    /// The next slot to fetch, round robin from the current one (5.3.2.1).
+    /// The next slot to fetch: round robin, from slot 0 after a start (3.3.7, CCS).
     pub(super) fn next_slot(&self) -> Option<u8> {
         let waiting = self.ci & !self.issued;
         let busy = self.status.intersects(Status::BSY | Status::DRQ);
-        if waiting == 0 || busy || self.halted || !self.running() {
+        if waiting == 0 || busy || self.halted || !self.running() || !self.is_heard() {
             return None;
         }
-        let first = u32::from(self.current_slot) + 1;
-        let distance = waiting.rotate_right(first % 32).trailing_zeros();
+        let first = u32::from(self.next_first);
+        let distance = waiting.rotate_right(first).trailing_zeros();
         Some(((first + distance) % 32) as u8)
     }
 
@@ -112,12 +121,24 @@ impl Wire {
         self.counters.fatal_total += 1;
     }
 
+    /// The link goes down: nothing is known of a device any more.
+    pub(super) fn go_dark(&mut self) {
+        self.status = Status::from_bits_retain(0x7f);
+        self.error = 0;
+        self.awaits_signature = false;
+        self.unposted = None;
+    }
+
     pub(super) fn drop_commands(&mut self) {
         self.ci = 0;
         self.sact = 0;
         self.issued = 0;
         self.current_slot = 0;
+        self.next_first = 0;
         self.halted = false;
+        for command in self.commands.iter_mut() {
+            command.forget();
+        }
     }
 
     pub(super) fn note_reset(&mut self, kind: ResetKind, cancelled: usize, at: Nanos) {
@@ -132,5 +153,18 @@ impl Wire {
     pub(super) fn end_command(&mut self, slot: u8) {
         self.ci &= !(1 << slot);
         self.issued &= !(1 << slot);
+        if self.sact & 1 << slot == 0 {
+            self.commands[usize::from(slot)].forget();
+        }
+    }
+
+    /// Queued commands have ended (Set Device Bits).
+    pub(super) fn end_queued(&mut self, slots: u32) {
+        for slot in 0..32 {
+            if self.sact & slots & 1 << slot != 0 {
+                self.commands[slot].forget();
+            }
+        }
+        self.sact &= !slots;
     }
 }

@@ -76,6 +76,10 @@ impl Fault {
     /// Command aborted.
     pub(crate) const ABORT: Fault = Fault { status: Status::ERR, error: Error::ABRT, lba: None };
 
+    /// Data was damaged on the link (ACS-4, Interface CRC bit; such a command is aborted too).
+    pub(crate) const INTERFACE_CRC: Fault =
+        Fault { status: Status::ERR, error: Error::ICRC.union(Error::ABRT), lba: None };
+
     /// There is no such LBA.
     pub(crate) fn not_found(lba: u64) -> Fault {
         Fault { status: Status::ERR, error: Error::IDNF, lba: Some(lba) }

@@ -8,6 +8,8 @@
 //! | `BackendProtocol` | DF, ABRT | DF, ABRT | the device itself cannot be trusted (ACS-4, Device Fault bit) |
 //! | `GuestMemory` | ABRT | ABRT | the controller has recorded the cause in its own registers |
 //!
+//! Data that was damaged on the link ends its command with ICRC and ABRT, whatever it was.
+//!
 //! ERR is set in every case, since that is what makes a controller stop. The LBA is that of the
 //! first sector that failed.
 
@@ -16,6 +18,7 @@ use freewheel_block::{IoError, OpError, SubmitError};
 use super::Work;
 use super::command::Fault;
 use super::config::Shape;
+use crate::LinkError;
 use crate::fis::{Error, Status};
 
 /// The fault of an operation that the engine executed.
@@ -35,6 +38,14 @@ pub(crate) fn of_operation(failure: OpError, work: Work, shape: &Shape) -> Fault
             Fault { status: Status::ERR | Status::DF, error: Error::ABRT, lba: located }
         }
         IoError::ReadOnly | IoError::Unsupported | IoError::GuestMemory => Fault::ABORT,
+    }
+}
+
+/// The fault of a transfer that the link did not bring to its end.
+pub(crate) fn of_link(failure: LinkError) -> Fault {
+    match failure {
+        LinkError::Crc => Fault::INTERFACE_CRC,
+        LinkError::Overflow | LinkError::HostBus => Fault::ABORT,
     }
 }
 

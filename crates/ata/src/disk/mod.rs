@@ -51,7 +51,7 @@ pub use command::command_name;
 pub use config::{ConfigError, DiskConfig, Rotation};
 
 use crate::fis::{CONTROL_SRST, DeviceFis, Error, RegisterH2D, Registers, Status};
-use crate::{Device, Link};
+use crate::{Device, Link, LinkError};
 use command::{Addressing, Call, Fault, Protocol, Reply};
 use config::Shape;
 use flush::AfterFlush;
@@ -106,6 +106,7 @@ struct Answer {
 struct Lane<'a> {
     link: &'a mut dyn Link,
     slots: &'a Slots,
+    crc_errors: &'a mut u32,
     answers: &'a mut Vec<Answer>,
 }
 
@@ -114,13 +115,22 @@ impl Lane<'_> {
         let pending = self.slots.get(tag as usize)?.as_ref()?;
         Some((pending.call.slot, pending.work))
     }
+
+    /// The engine only learns that data did not move; why not is kept for the command's end.
+    fn note(&mut self, slot: u8, moved: Result<(), LinkError>) -> Result<(), GuestMemoryError> {
+        if moved == Err(LinkError::Crc) {
+            *self.crc_errors |= 1 << slot;
+        }
+        moved.map_err(|_| GuestMemoryError)
+    }
 }
 
 impl Client for Lane<'_> {
     fn gather(&mut self, tag: u32, offset: u64, buf: &mut [u8]) -> Result<(), GuestMemoryError> {
         match self.work(tag) {
             Some((slot, Work::Write { .. })) => {
-                self.link.data_out(slot, offset, buf).map_err(|_| GuestMemoryError)
+                let moved = self.link.data_out(slot, offset, buf);
+                self.note(slot, moved)
             }
             _ => Err(GuestMemoryError),
         }
@@ -129,7 +139,8 @@ impl Client for Lane<'_> {
     fn scatter(&mut self, tag: u32, offset: u64, buf: &[u8]) -> Result<(), GuestMemoryError> {
         match self.work(tag) {
             Some((slot, Work::Read { .. })) => {
-                self.link.data_in(slot, offset, buf).map_err(|_| GuestMemoryError)
+                let moved = self.link.data_in(slot, offset, buf);
+                self.note(slot, moved)
             }
             Some((_, Work::Verify)) => Ok(()),
             _ => Err(GuestMemoryError),
@@ -151,6 +162,8 @@ pub struct Disk {
     slots: Slots,
     /// Tags of the queued commands that have not ended.
     queued: u32,
+    /// Slots whose data was damaged on the link.
+    crc_errors: u32,
     error_log: ErrorLog,
     /// SRST is set.
     held_in_reset: bool,
@@ -175,6 +188,7 @@ impl Disk {
             power: Power::active(Nanos::default()),
             slots: [None; SLOTS],
             queued: 0,
+            crc_errors: 0,
             error_log: ErrorLog::default(),
             held_in_reset: false,
             kick_due: None,
@@ -214,7 +228,12 @@ impl Disk {
         let slot = usize::from(call.slot);
         // The engine may ask for the data at once, so the slot has to know whose it is.
         self.slots[slot] = Some(Pending { call: *call, work, len_bytes, token: None });
-        let mut lane = Lane { link, slots: &self.slots, answers: &mut self.answers };
+        let mut lane = Lane {
+            link,
+            slots: &self.slots,
+            crc_errors: &mut self.crc_errors,
+            answers: &mut self.answers,
+        };
         match self.engine.submit(request, call.now, &mut lane) {
             Ok(token) => {
                 if let Some(pending) = &mut self.slots[slot] {
@@ -286,7 +305,7 @@ impl Disk {
             }
             Reply::Signature => self.end(call, signature(), link),
             Reply::Data(data) => match link.data_in(call.slot, 0, &data) {
-                Err(_) => self.end_badly(call, Fault::ABORT, link),
+                Err(failure) => self.end_badly(call, error::of_link(failure), link),
                 Ok(()) if call.row.protocol == Protocol::Dma => self.end_well(call, link),
                 Ok(()) => self.pio_to_host(call, 512, data.len() as u64, link),
             },
@@ -379,6 +398,7 @@ impl Disk {
     // --- cancelling --------------------------------------------------------------------------
 
     fn cancel_slot(&mut self, slot: usize, now: Nanos) {
+        self.crc_errors &= !(1 << slot);
         if let Some(token) = self.slots[slot].take().and_then(|pending| pending.token) {
             self.engine.cancel(token, now);
         }
@@ -388,6 +408,7 @@ impl Disk {
     fn cancel_everything(&mut self, now: Nanos) -> usize {
         self.engine.cancel_all(now);
         self.queued = 0;
+        self.crc_errors = 0;
         // A cancelled SET FEATURES may have changed the engine before the setting.
         self.engine.set_write_through(!self.settings.write_cache);
         self.slots.iter_mut().filter_map(Option::take).count()
@@ -482,7 +503,8 @@ impl Device for Disk {
             self.engine.kick(now);
         }
         let mut answers = mem::take(&mut self.answers);
-        let mut lane = Lane { link, slots: &self.slots, answers: &mut answers };
+        let crc_errors = &mut self.crc_errors;
+        let mut lane = Lane { link, slots: &self.slots, crc_errors, answers: &mut answers };
         self.engine.poll(now, &mut lane);
 
         let mut completed = 0;
@@ -494,8 +516,12 @@ impl Device for Disk {
             let Some(pending) = entry.take_if(|it| it.token == Some(answer.token)) else {
                 continue;
             };
-            let result =
-                answer.result.map_err(|it| error::of_operation(it, pending.work, &self.shape));
+            let damaged = self.crc_errors & 1 << pending.call.slot != 0;
+            self.crc_errors &= !(1 << pending.call.slot);
+            let result = answer.result.map_err(|it| match damaged {
+                true => Fault::INTERFACE_CRC,
+                false => error::of_operation(it, pending.work, &self.shape),
+            });
             if pending.call.row.protocol != Protocol::Queued {
                 self.finish(&pending, result, now, link);
                 continue;

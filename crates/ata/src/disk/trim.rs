@@ -6,7 +6,7 @@ use freewheel_block::{ByteRange, Request};
 
 use super::command::{Call, Fault, Reply};
 use super::transfer::Extent;
-use super::{Disk, Work};
+use super::{Disk, Work, error};
 use crate::Link;
 
 /// The largest payload, in blocks of 512 bytes (IDENTIFY DEVICE word 105).
@@ -26,8 +26,8 @@ pub(crate) fn data_set_management(disk: &mut Disk, call: &Call, link: &mut dyn L
     // Fetched once: what is checked is what is executed.
     let mut payload = [0; MAX_BLOCKS as usize * 512];
     let payload = &mut payload[..usize::from(blocks) * 512];
-    if link.data_out(call.slot, 0, payload).is_err() {
-        return Reply::Fail(Fault::ABORT);
+    if let Err(failure) = link.data_out(call.slot, 0, payload) {
+        return Reply::Fail(error::of_link(failure));
     }
     let ranges = match ranges_of(disk, payload) {
         Ok(ranges) => ranges,

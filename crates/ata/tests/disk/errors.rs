@@ -1,4 +1,5 @@
-use freewheel_ata::fis::{Error, Status};
+use freewheel_ata::Device;
+use freewheel_ata::fis::{Error, RegisterH2D, Status};
 use freewheel_block::{IoError, OpKind};
 
 use crate::support::*;
@@ -83,4 +84,71 @@ fn every_opcode_that_is_not_offered_is_aborted() {
         assert_eq!(freewheel_ata::command_name(opcode), None, "{opcode:x}");
     }
     assert_eq!(freewheel_ata::command_name(0x60), Some("READ FPDMA QUEUED"));
+}
+
+#[test]
+fn data_damaged_on_the_link_ends_its_command_with_an_interface_crc_error() {
+    // Reads and writes by DMA and PIO, data of the device itself, a TRIM's payload.
+    for opcode in [0x25, 0x35, 0x24, 0x34, 0xec, 0x2f] {
+        let mut rig = Rig::default();
+        rig.host.crc = true;
+        rig.bad(at48(opcode, 0, 1), Error::ICRC | Error::ABRT);
+        rig.good(at48(0x25, 0, 1));
+    }
+    let mut rig = Rig::default();
+    rig.host.crc = true;
+    rig.bad(RegisterH2D { features: 1, ..at48(0x06, 0, 1) }, Error::ICRC | Error::ABRT);
+}
+
+#[test]
+fn a_write_whose_data_was_damaged_on_the_link_does_not_reach_the_medium() {
+    let mut rig = Rig::default();
+    rig.host.crc = true;
+    rig.bad(at48(0x35, 0, 8), Error::ICRC | Error::ABRT);
+    assert!(rig.ram().log.is_empty());
+}
+
+#[test]
+fn a_queued_command_whose_data_was_damaged_on_the_link_is_in_the_log() {
+    let mut rig = Rig::default();
+    for tag in 0..4 {
+        rig.issue(tag, queued(0x60, tag, u64::from(tag) * 8, 8));
+    }
+    rig.fises();
+    rig.host.crc = true;
+    rig.settle();
+    let (status, error, active) = rig.set_device_bits();
+    assert_eq!((status, error), (READY | Status::ERR, Error::ICRC | Error::ABRT));
+    assert_eq!(active, 0b1110, "the others that had their data are complete");
+    rig.issue(0, at48(0x2f, 0x10, 1));
+    rig.settle();
+    assert_eq!(rig.host.memory[0][..4], [0, 0, 0x51, 0x84]);
+}
+
+#[test]
+fn an_interface_crc_error_is_not_the_next_commands() {
+    // The command before has ended.
+    let mut rig = Rig::default();
+    rig.host.crc = true;
+    rig.bad(at48(0x35, 0, 8), Error::ICRC | Error::ABRT);
+    rig.ram().fails = Some((OpKind::Write, 0, IoError::Os(5)));
+    rig.bad(at48(0x35, 0, 8), Error::ABRT);
+
+    // The port was stopped before it ended.
+    let mut rig = Rig::default();
+    rig.host.crc = true;
+    rig.issue(0, at48(0x35, 0, 8));
+    assert_eq!(rig.disk.abort_all(rig.now), 1);
+    rig.ram().fails = Some((OpKind::Write, 0, IoError::Os(5)));
+    rig.bad(at48(0x35, 0, 8), Error::ABRT);
+
+    // The queue broke before it ended.
+    let mut rig = Rig::default();
+    rig.host.crc = true;
+    rig.issue(0, queued(0x61, 0, 0, 8));
+    rig.issue(1, queued(0x61, 1, u64::MAX >> 16, 8));
+    rig.issue(0, at48(0x2f, 0x10, 1));
+    rig.settle();
+    rig.ram().fails = Some((OpKind::Write, 0, IoError::Os(5)));
+    rig.bad(at48(0x35, 0, 8), Error::ABRT);
 }

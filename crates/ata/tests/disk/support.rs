@@ -86,10 +86,15 @@ pub(crate) struct Host {
     /// Bytes read from, and written to, host memory.
     pub(crate) out_bytes: u64,
     pub(crate) in_bytes: u64,
+    /// The next transfer is damaged on the cable.
+    pub(crate) crc: bool,
 }
 
 impl Link for Host {
     fn data_in(&mut self, slot: u8, offset: u64, data: &[u8]) -> Result<(), LinkError> {
+        if std::mem::take(&mut self.crc) {
+            return Err(LinkError::Crc);
+        }
         let memory = &mut self.memory[usize::from(slot)];
         let start = offset as usize;
         memory.get_mut(start..start + data.len()).ok_or(LinkError::Overflow)?.copy_from_slice(data);
@@ -98,6 +103,9 @@ impl Link for Host {
     }
 
     fn data_out(&mut self, slot: u8, offset: u64, data: &mut [u8]) -> Result<(), LinkError> {
+        if std::mem::take(&mut self.crc) {
+            return Err(LinkError::Crc);
+        }
         let memory = &self.memory[usize::from(slot)];
         let start = offset as usize;
         data.copy_from_slice(memory.get(start..start + data.len()).ok_or(LinkError::Overflow)?);
@@ -166,6 +174,7 @@ impl Setup {
             fises: Vec::new(),
             out_bytes: 0,
             in_bytes: 0,
+            crc: false,
         };
         Rig { disk, host, ram, now: Nanos(1) }
     }

@@ -135,6 +135,11 @@ impl Engine {
                 self.cutter.native_zeroes = false;
                 operation.retry(&piece);
             }
+            // The flush behind a durable change fails for that change.
+            Err(error) if piece.kind == OpKind::Flush => {
+                let range = operation.request.ranges.first().copied().unwrap_or_default();
+                operation.fail(error, range.offset_bytes);
+            }
             Err(error) => operation.fail(error, piece.range.offset_bytes),
         }
         self.move_on(op);

@@ -61,7 +61,9 @@ impl Engine {
         meets_in_flight
             || self.held.iter().filter_map(|other| self.operations.get(*other)?.held_piece).any(
                 |(earlier, held)| {
+                    // Whoever a fence stops keeps nobody waiting: it may stand for ever.
                     earlier < ticket
+                        && !self.fences.blocks(held.guarded())
                         && held.kind.changes_medium()
                         && (held.is_modify() || piece.is_modify())
                         && held.wide.overlaps(guarded)
@@ -143,6 +145,8 @@ impl Engine {
             operation.fail(error, piece.range.offset_bytes);
             operation.place = Place::InFlight;
             self.slots.give_back(index);
+            // Others may have waited behind this piece.
+            self.recheck_held |= !self.held.is_empty();
             self.move_on(op);
             return;
         }

@@ -57,9 +57,9 @@ pub enum FaultAction {
 pub enum LinkFault {
     /// The link goes away for this many nanoseconds.
     Drop(u64),
-    /// An interface CRC error.
+    /// The next data transfer fails with an interface CRC error.
     Crc,
-    /// The device does not send its signature after a reset.
+    /// The device does not send its signature after the next COMRESET.
     NoSignature,
 }
 
