@@ -114,6 +114,9 @@ impl Connection {
             };
             bytes += message.header.payload_len();
             self.handle(message, device)?;
+            if device.is_over_time() {
+                break;
+            }
         }
         Ok(())
     }

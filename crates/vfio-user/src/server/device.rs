@@ -30,6 +30,12 @@ pub trait Device {
         None
     }
 
+    /// Whether the owner wants its thread back: asked after each message, so that a guest whose
+    /// register writes cost much cannot keep it busy for a whole batch.
+    fn is_over_time(&self) -> bool {
+        false
+    }
+
     /// The guest has changed whether the function may master the bus, by Bus Master Enable or by
     /// its power state.
     fn bus_master_changed(&mut self, enabled: bool) {
