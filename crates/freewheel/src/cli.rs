@@ -1,0 +1,138 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::disk::DiskSpec;
+use crate::exit;
+
+/// A virtual SATA controller that keeps the VM turning when the storage stalls.
+#[derive(Debug, Parser)]
+#[command(name = "freewheel", version, about, after_help = exit::TABLE)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve one controller to a VMM over vfio-user
+    #[command(after_help = SERVE_EXAMPLE)]
+    Serve(ServeArgs),
+    /// Look at, and steer, a controller that is being served
+    #[command(after_help = CTL_EXAMPLE)]
+    Ctl(CtlArgs),
+    /// Prove the contract without a VM: stuck storage, every way to reset, a verdict on each clause
+    #[command(after_help = DRILL_EXAMPLE)]
+    Drill(DrillArgs),
+}
+
+const SERVE_EXAMPLE: &str = "\
+Example:
+  freewheel serve --socket /run/vm.sock --disk path=disk.img,cache=none
+  qemu-system-x86_64 -machine q35,memory-backend=mem \\
+    -object memory-backend-memfd,id=mem,size=1G,share=on \\
+    -device '{\"driver\":\"vfio-user-pci\",\"socket\":{\"path\":\"/run/vm.sock\",\"type\":\"unix\"}}' …
+
+Disk keys (a comma in a value is doubled):
+  path=FILE                 the image: a raw file or a block device (required)
+  format=raw                the image's format
+  port=N                    the port of the controller, from 0; the next free one by default
+  readonly=on|off           refuse writes
+  cache=writeback|none|writethrough
+  discard=on|off            offer TRIM, and pass it on
+  logical=512|4096          logical sector size in bytes
+  physical=BYTES            physical sector size in bytes
+  serial=, model=, firmware=, wwn=0x…
+  rotation=ssd|RPM
+  queue=1..32               depth of native command queueing
+  engine=auto|io_uring|threads
+  fault=SPEC                inject a fault, e.g. discard#1:delay=35s or link:drop=2s; may be
+                            repeated (all of them: docs/faults.md)";
+
+const CTL_EXAMPLE: &str = "\
+Example:
+  freewheel ctl --control /run/vm.ctl status";
+
+const DRILL_EXAMPLE: &str = "\
+Example:
+  freewheel drill
+  freewheel drill --engine threads --json";
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Unix socket to serve vfio-user on
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: PathBuf,
+    /// A disk; may be repeated
+    #[arg(long = "disk", value_name = "KEY=VALUE,…", required = true)]
+    pub(crate) disks: Vec<DiskSpec>,
+    /// Ports of the controller, 1 to 32 (as many as the disks need, at least 6, by default)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) ports: Option<u8>,
+    /// Unix socket for the control protocol (JSON-RPC 2.0, one object a line)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+    /// Keep serving when the VMM disconnects
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Seconds that the end waits for stuck storage before it names the ranges in doubt
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) deadline: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CtlArgs {
+    /// The control socket
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: PathBuf,
+    #[command(subcommand)]
+    pub(crate) verb: CtlVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CtlVerb {
+    /// Print the whole live state as JSON
+    Status,
+    /// Add a fault to a disk, remove all faults, or release what they hold
+    #[command(subcommand)]
+    Fault(FaultVerb),
+    /// End the server: cancel, wait for orphans up to the deadline, flush
+    Shutdown,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FaultVerb {
+    /// Add a fault
+    Add {
+        /// The disk's port
+        #[arg(long, default_value_t = 0)]
+        port: usize,
+        /// OP[@LBA[+COUNT]][#NTH][/PROBABILITY]:ACTION
+        spec: String,
+    },
+    /// Remove every fault; what is held stays held
+    Clear,
+    /// Let everything that hangs or is delayed go on
+    Release,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrillArgs {
+    /// The disk to use instead of a temporary file; its content is destroyed
+    #[arg(long, value_name = "KEY=VALUE,…", requires = "destroy_data")]
+    pub(crate) disk: Option<DiskSpec>,
+    /// Confirms that the content of --disk may be destroyed
+    #[arg(long)]
+    pub(crate) destroy_data: bool,
+    /// What executes requests on the temporary file: auto, io_uring or threads
+    #[arg(long, value_name = "ENGINE", value_parser = crate::disk::engine, conflicts_with = "disk")]
+    pub(crate) engine: Option<freewheel_backends::file::EngineChoice>,
+    /// How often each way to reset is tried
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rounds: u32,
+    /// Print one JSON object instead of the timeline
+    #[arg(long)]
+    pub(crate) json: bool,
+}

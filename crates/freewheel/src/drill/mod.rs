@@ -1,0 +1,98 @@
+//! `freewheel drill`: the stuck-storage drill on a real backend, for people and for scripts.
+//!
+//! The drill itself is in [`freewheel_sim::drill`]; here are the disks it runs on, real time, and
+//! the telling.
+
+mod host;
+mod json;
+mod style;
+mod summary;
+mod timeline;
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use freewheel_ata::Device;
+use freewheel_sim::drill::{self, DrillConfig, DrillError};
+
+use crate::cli::DrillArgs;
+use crate::disk::{self, DiskSpec};
+use crate::exit::{self, UserError};
+use host::Host;
+use style::Style;
+use timeline::Timeline;
+
+/// Size of the temporary file, sparse.
+const STUCK_BYTES: u64 = 64 << 20;
+/// Size of the second disk's.
+const NEIGHBOUR_BYTES: u64 = 16 << 20;
+
+/// Runs the drill, and tells how it went.
+pub(crate) fn run(args: &DrillArgs) -> anyhow::Result<ExitCode> {
+    // The timeline is the log, unless somebody asks for more.
+    let _log = std::env::var_os("FREEWHEEL_LOG").map(|_| crate::log::start());
+    if args.disk.as_ref().is_some_and(|spec| !spec.faults.is_empty()) {
+        return Err(UserError::new(
+            exit::USAGE,
+            "the drill injects its own faults",
+            "leave `fault=` out of --disk",
+        )
+        .into());
+    }
+    let directory = tempfile::Builder::new()
+        .prefix("freewheel-drill-")
+        .tempdir()
+        .context("a directory for temporary files cannot be created")?;
+    let temporary = |name: &str, size_bytes: u64| -> anyhow::Result<DiskSpec> {
+        let path = directory.path().join(name);
+        let file = std::fs::File::create_new(&path).context("creating a temporary file")?;
+        file.set_len(size_bytes).context("creating a temporary file")?;
+        let mut spec = DiskSpec::raw(path);
+        spec.engine = args.engine.unwrap_or(spec.engine);
+        Ok(spec)
+    };
+    let spec = match &args.disk {
+        Some(spec) => spec.clone(),
+        None => temporary("stuck.img", STUCK_BYTES)?,
+    };
+    let (stuck, wake) = open(&spec)?;
+    let (neighbour, neighbour_wake) = open(&temporary("neighbour.img", NEIGHBOUR_BYTES)?)?;
+
+    // Open is enough: whatever happens from here on, nothing is left behind.
+    drop(directory);
+
+    let host = Host::new(vec![wake, neighbour_wake]);
+    let config = DrillConfig { rounds: args.rounds, ..DrillConfig::default() };
+    let style = Style::of_stdout();
+    let stdout = std::io::stdout();
+    let mut timeline = Timeline::new(stdout.lock(), style);
+    let report = drill::run(stuck, neighbour, Box::new(host), config, &mut |event| {
+        if !args.json {
+            timeline.tell(event);
+        }
+    })
+    .map_err(|error| cannot_drill(&spec, &error))?;
+    drop(timeline);
+
+    let text = if args.json { json::of(&report) } else { summary::of(&report, style) };
+    let mut out = stdout.lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("printing the report")?;
+    Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILURE) })
+}
+
+fn open(spec: &DiskSpec) -> anyhow::Result<(Box<dyn Device>, OwnedFd)> {
+    let opened = disk::open(spec)?;
+    Ok((Box::new(opened.device), opened.wake))
+}
+
+fn cannot_drill(spec: &DiskSpec, error: &DrillError) -> UserError {
+    let remedy = match error {
+        DrillError::TooSmall { .. } => "use a larger image, or none for a temporary file",
+        DrillError::ReadOnly => "leave out `readonly=on`: the drill writes",
+        DrillError::ShortQueue { .. } => "use queue=4 or more",
+        _ => "look at the storage, or run the drill without --disk",
+    };
+    UserError::new(exit::DISK, format!("{}: {error}", spec.path.display()), remedy)
+}

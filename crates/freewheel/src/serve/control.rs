@@ -1,0 +1,284 @@
+//! The control socket: JSON-RPC 2.0, one object a line, over a Unix socket.
+//!
+//! Methods so far: `status`, `fault.add` (`port`, `spec`), `fault.clear`, `fault.release`,
+//! `shutdown`. A client that is slow, silent or hostile costs the device thread nothing: every
+//! buffer is bounded, nothing waits, and a client that breaks a bound is cut off.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use freewheel_ahci::{GuestMemory, Hba};
+use freewheel_block::fault::FaultSpec;
+use freewheel_vfio_user::Listener;
+use rustix::io::Errno;
+use serde_json::{Value, json};
+
+use super::{DiskOnPort, controller::Controller, status};
+use crate::exit::{self, UserError};
+
+const CLIENTS_MAX: usize = 16;
+const REQUEST_BYTES_MAX: usize = 64 << 10;
+const REPLIES_BYTES_MAX: usize = 1 << 20;
+/// Requests answered for one client in one turn of the loop.
+const BATCH: usize = 8;
+
+/// What a request asks of the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Shutdown,
+}
+
+/// What requests act on.
+pub(super) struct Subject<'a> {
+    pub(super) controller: &'a mut Controller,
+    pub(super) memory: &'a dyn GuestMemory,
+    pub(super) disks: &'a [DiskOnPort],
+    pub(super) connected: bool,
+    pub(super) ending: bool,
+}
+
+/// The listening socket and its clients. Each client has an id that the poll loop knows it by.
+pub(super) struct ControlServer {
+    listener: Listener,
+    clients: Vec<(u64, Client)>,
+    next_id: u64,
+}
+
+struct Client {
+    socket: OwnedFd,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// It will send nothing more; what it has asked is still answered.
+    half_closed: bool,
+}
+
+impl ControlServer {
+    pub(super) fn bind(path: &Path) -> Result<Self, UserError> {
+        let listener =
+            Listener::bind(path).map_err(|error| super::socket_error("control", &error))?;
+        // Whoever may steer the controller may ruin its guest.
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .map_err(|error| {
+                UserError::new(
+                    exit::SOCKET,
+                    format!("control socket {}: {error}", path.display()),
+                    "choose a path on a file system with permissions",
+                )
+            })?;
+        Ok(Self { listener, clients: Vec::new(), next_id: 0 })
+    }
+
+    pub(super) fn listener_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+
+    /// Takes a new client, if one is waiting and there is room. An error is the listener's: there
+    /// may be no descriptor left.
+    pub(super) fn accept(&mut self) -> Result<Option<u64>, Errno> {
+        let Some(socket) = self.listener.accept()? else {
+            return Ok(None);
+        };
+        if self.clients.len() >= CLIENTS_MAX {
+            return Ok(None); // closed by being dropped
+        }
+        self.next_id += 1;
+        let (input, output) = (Vec::new(), Vec::new());
+        self.clients.push((self.next_id, Client { socket, input, output, half_closed: false }));
+        Ok(Some(self.next_id))
+    }
+
+    /// The clients that have more to say already, beyond what one turn answers.
+    pub(super) fn backlog(&self) -> Vec<u64> {
+        let waits = |client: &Client| client.output.is_empty() && client.has_line();
+        self.clients.iter().filter(|(_, client)| waits(client)).map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn client_fd(&self, id: u64) -> Option<BorrowedFd<'_>> {
+        self.client(id).map(|client| client.socket.as_fd())
+    }
+
+    fn client(&self, id: u64) -> Option<&Client> {
+        self.clients.iter().find(|(other, _)| *other == id).map(|(_, client)| client)
+    }
+
+    /// Whether the client's socket is to be polled for writing rather than for reading.
+    pub(super) fn is_blocked(&self, id: u64) -> bool {
+        self.client(id).is_some_and(|client| !client.output.is_empty())
+    }
+
+    /// Whether the client will send nothing more, so that its socket need not be polled for it.
+    pub(super) fn is_half_closed(&self, id: u64) -> bool {
+        self.client(id).is_some_and(|client| client.half_closed)
+    }
+
+    pub(super) fn remove(&mut self, id: u64) {
+        self.clients.retain(|(other, _)| *other != id);
+    }
+
+    /// Serves a client whose socket is ready. `Err` if it is to be removed.
+    pub(super) fn on_ready(
+        &mut self,
+        id: u64,
+        subject: &mut Subject<'_>,
+    ) -> Result<Option<Wish>, ()> {
+        let found = self.clients.iter_mut().find(|(other, _)| *other == id);
+        let Some((_, client)) = found else {
+            return Err(());
+        };
+        client.send()?;
+        if client.output.is_empty() && !client.half_closed {
+            client.receive()?;
+        }
+        let mut wish = None;
+        for _ in 0..BATCH {
+            if !client.output.is_empty() || !client.has_line() {
+                break;
+            }
+            let end = client.input.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+            let line: Vec<u8> = client.input.drain(..=end).collect();
+            if let Some(reply) = answer(&line, subject, &mut wish) {
+                client.output.extend_from_slice(reply.to_string().as_bytes());
+                client.output.push(b'\n');
+                client.send()?;
+            }
+        }
+        let idle = client.output.is_empty() && !client.has_line();
+        let overlong = client.input.len() > REQUEST_BYTES_MAX && !client.has_line();
+        let gone = client.half_closed && idle;
+        if wish.is_none() && (overlong || gone || client.output.len() > REPLIES_BYTES_MAX) {
+            return Err(());
+        }
+        Ok(wish)
+    }
+}
+
+impl Client {
+    fn send(&mut self) -> Result<(), ()> {
+        while !self.output.is_empty() {
+            let flags = rustix::net::SendFlags::NOSIGNAL | rustix::net::SendFlags::DONTWAIT;
+            match rustix::net::send(&self.socket, &self.output, flags) {
+                Ok(count) => {
+                    self.output.drain(..count);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(_) => return Err(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn has_line(&self) -> bool {
+        self.input.contains(&b'\n')
+    }
+
+    /// Reads what is there, up to a bound.
+    fn receive(&mut self) -> Result<(), ()> {
+        let mut chunk = [0; 4096];
+        while self.input.len() <= REQUEST_BYTES_MAX {
+            let flags = rustix::net::RecvFlags::DONTWAIT;
+            match rustix::net::recv(&self.socket, &mut chunk[..], flags) {
+                Ok((0, _)) => {
+                    self.half_closed = true;
+                    return Ok(());
+                }
+                Ok((count, _)) => self.input.extend_from_slice(&chunk[..count]),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(_) => return Err(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The reply to one line; `None` for a notification.
+fn answer(line: &[u8], subject: &mut Subject<'_>, wish: &mut Option<Wish>) -> Option<Value> {
+    let Ok(request) = serde_json::from_slice::<Value>(line) else {
+        return Some(error(&Value::Null, -32700, "not JSON"));
+    };
+    let id = request.get("id").cloned();
+    let Some(method) = request.get("method").and_then(Value::as_str) else {
+        return Some(error(&id.unwrap_or(Value::Null), -32600, "no `method`"));
+    };
+    let params = request.get("params").cloned().unwrap_or(json!({}));
+    let result = perform(method, &params, subject, wish);
+    let id = id?;
+    Some(match result {
+        Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+        Err((code, message)) => error(&id, code, &message),
+    })
+}
+
+fn error(id: &Value, code: i32, message: &str) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } })
+}
+
+fn perform(
+    method: &str,
+    params: &Value,
+    subject: &mut Subject<'_>,
+    wish: &mut Option<Wish>,
+) -> Result<Value, (i32, String)> {
+    match method {
+        "status" => Ok(status::status(subject)),
+        "fault.add" => {
+            let text = params.get("spec").and_then(Value::as_str);
+            let text = text.ok_or((-32602, "`spec` is missing".to_owned()))?;
+            let fault = text.parse::<FaultSpec>().map_err(|error| (-32602, error.to_string()))?;
+            let port = match params.get("port") {
+                None => 0,
+                Some(port) => port.as_u64().ok_or((-32602, "`port` is no number".to_owned()))?,
+            };
+            add_fault(subject, port, fault).map_err(|reason| (-32602, reason))?;
+            Ok(json!({}))
+        }
+        "fault.clear" => {
+            subject.controller.hba.clear_link_faults();
+            each_fault_layer(subject, |_, layer, _| layer.clear());
+            Ok(json!({}))
+        }
+        "fault.release" => {
+            let now = subject.controller.clock.now();
+            let mut released = subject.controller.hba.release_link_faults(now, subject.memory);
+            each_fault_layer(subject, |_, layer, now| released += layer.release(now));
+            Ok(json!({ "released": released }))
+        }
+        "shutdown" => {
+            *wish = Some(Wish::Shutdown);
+            Ok(json!({}))
+        }
+        other => Err((-32601, format!("there is no method `{other}`"))),
+    }
+}
+
+/// A fault of the link goes to the port, any other to the storage behind it.
+fn add_fault(subject: &mut Subject<'_>, port: u64, fault: FaultSpec) -> Result<(), String> {
+    let missing = format!("there is no disk on port {port}");
+    let port = usize::try_from(port).map_err(|_| missing.clone())?;
+    if let FaultSpec::Link(fault) = fault {
+        let inject = |hba: &mut Hba, now| hba.inject_link_fault(port, fault, now);
+        return subject.controller.timed(inject).map_err(|error| error.to_string());
+    }
+    let mut outcome = Err(missing);
+    each_fault_layer(subject, |at, layer, _| {
+        if at == port {
+            outcome = layer.add(fault.clone()).map_err(|error| error.to_string());
+        }
+    });
+    outcome
+}
+
+fn each_fault_layer(
+    subject: &mut Subject<'_>,
+    mut act: impl FnMut(usize, &mut freewheel_block::fault::FaultLayer, freewheel_block::Nanos),
+) {
+    let now = subject.controller.clock.now();
+    for disk in subject.disks {
+        let engine =
+            subject.controller.hba.device_mut(disk.port).and_then(|device| device.engine_mut());
+        if let Some(layer) = engine.and_then(|engine| engine.backend_mut().fault_layer()) {
+            act(disk.port, layer, now);
+        }
+    }
+}

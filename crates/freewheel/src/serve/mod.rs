@@ -1,0 +1,505 @@
+//! `freewheel serve`: one controller, served over vfio-user by one thread.
+//!
+//! The poll loop below *is* the device thread. It owns the controller, waits for the vfio-user
+//! socket, the backends' eventfds, the control socket, signals and timers, and never for anything
+//! else: opening images comes before it, logging has a thread of its own, sockets don't block.
+
+mod control;
+mod controller;
+mod shutdown;
+mod status;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use freewheel_ahci::{GuestMemory, Hba, HbaConfig};
+use freewheel_ata::Device;
+use freewheel_block::Nanos;
+use freewheel_vfio_user::server::ListenError;
+use freewheel_vfio_user::{Connection, Listener, PciConfig, PciIdentity};
+use rustix::event::epoll;
+use rustix::io::Errno;
+
+use crate::cli::ServeArgs;
+use crate::clock::Clock;
+use crate::disk::{self, DiskSpec};
+use crate::exit::{self, UserError};
+use crate::log;
+use control::{ControlServer, Subject, Wish};
+use controller::{Bus, Controller, NoMemory};
+use shutdown::Ending;
+
+/// Ports that a controller has at least, as guests expect of one.
+const PORTS_LEAST: usize = 6;
+
+/// A disk as the loop and the status know it; the device itself belongs to the HBA.
+pub(crate) struct DiskOnPort {
+    port: usize,
+    path: String,
+    sector_bytes: u64,
+}
+
+/// What epoll's 64 bits mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Listener,
+    Peer,
+    Signal,
+    Control,
+    ControlClient(u64),
+    Disk(u32),
+}
+
+impl Source {
+    fn to_data(self) -> epoll::EventData {
+        let (kind, id) = match self {
+            Source::Listener => (0, 0),
+            Source::Peer => (1, 0),
+            Source::Signal => (2, 0),
+            Source::Control => (3, 0),
+            Source::ControlClient(id) => (4, id),
+            Source::Disk(index) => (5, u64::from(index)),
+        };
+        epoll::EventData::new_u64(kind << 56 | id)
+    }
+
+    fn from_data(data: epoll::EventData) -> Option<Self> {
+        let id = data.u64() & ((1 << 56) - 1);
+        Some(match data.u64() >> 56 {
+            0 => Source::Listener,
+            1 => Source::Peer,
+            2 => Source::Signal,
+            3 => Source::Control,
+            4 => Source::ControlClient(id),
+            5 => Source::Disk(id as u32),
+            _ => return None,
+        })
+    }
+}
+
+/// Runs the command until its end.
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let log_guard = log::start();
+    let ports = assign_ports(&args.disks, args.ports.map(usize::from))?;
+    // Sockets first: they are quickly refused, and nothing has been opened yet.
+    let listener =
+        Listener::bind(&args.socket).map_err(|error| socket_error("vfio-user", &error))?;
+    let control = args.control.as_deref().map(ControlServer::bind).transpose()?;
+    let clock = Clock::start();
+    let mut devices: Vec<Option<Box<dyn Device>>> = (0..ports.count).map(|_| None).collect();
+    let mut disks = Vec::new();
+    let mut wakes = Vec::new();
+    let mut link_faults = Vec::new();
+    for (spec, port) in args.disks.iter().zip(&ports.of_disks) {
+        let opened = disk::open(spec)?;
+        devices[*port] = Some(Box::new(opened.device));
+        disks.push(DiskOnPort {
+            port: *port,
+            path: spec.path.display().to_string(),
+            sector_bytes: u64::from(spec.config.logical_sector_bytes),
+        });
+        wakes.push(opened.wake);
+        link_faults.extend(opened.link_faults.into_iter().map(|fault| (*port, fault)));
+    }
+    // Until here a signal ends the process at once, even if an image cannot be opened for ever.
+    let signals = signals()?;
+    let mut hba = Hba::new(HbaConfig::default(), devices, clock.now());
+    for (port, fault) in link_faults {
+        hba.inject_link_fault(port, fault, clock.now())?;
+    }
+    let server = Server {
+        epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+        controller: Controller::new(hba, clock),
+        disks,
+        wakes,
+        listener,
+        peer: None,
+        identity: PciIdentity {
+            bar5_size: PciIdentity::bar5_size_for(ports.count as u32),
+            ..PciIdentity::default()
+        },
+        control,
+        signals,
+        keep: args.keep,
+        patience: Duration::from_secs(args.deadline),
+        paused_until: None,
+        ending: None,
+        impatient: false,
+    };
+    let code = server.serve()?;
+    drop(log_guard);
+    Ok(code)
+}
+
+struct PortPlan {
+    count: usize,
+    of_disks: Vec<usize>,
+}
+
+fn assign_ports(disks: &[DiskSpec], wanted: Option<usize>) -> Result<PortPlan, UserError> {
+    let usage = |cause: String, remedy: &str| UserError::new(exit::USAGE, cause, remedy);
+    let mut taken: Vec<usize> = Vec::new();
+    for port in disks.iter().filter_map(|disk| disk.port) {
+        if taken.contains(&port) {
+            let remedy = "give each disk a port of its own, or none";
+            return Err(usage(format!("port {port} is given to two disks"), remedy));
+        }
+        taken.push(port);
+    }
+    let mut of_disks = Vec::new();
+    for disk in disks {
+        let free = || (0..32).find(|port| !taken.contains(port));
+        let Some(port) = disk.port.or_else(free) else {
+            return Err(usage("a controller has 32 ports".into(), "start another controller"));
+        };
+        taken.push(port);
+        of_disks.push(port);
+    }
+    let needed = of_disks.iter().max().map_or(1, |port| port + 1);
+    let count = wanted.unwrap_or(needed.max(PORTS_LEAST));
+    if count < needed {
+        let cause = format!("--ports {count} has no port {}", needed - 1);
+        return Err(usage(cause, "raise --ports, or give the disk a lower port"));
+    }
+    Ok(PortPlan { count, of_disks })
+}
+
+fn socket_error(what: &str, error: &ListenError) -> UserError {
+    let remedy = match error {
+        ListenError::InUse(_) => "stop that server, or choose another path",
+        ListenError::NotASocket(_) => "choose another path; the file is left alone",
+        ListenError::TooLong(_) => "choose a shorter path",
+        ListenError::Os { .. } => "check that the directory exists and may be written",
+    };
+    UserError::new(exit::SOCKET, format!("{what} {error}"), remedy)
+}
+
+/// A pipe that becomes readable at SIGTERM and SIGINT.
+fn signals() -> anyhow::Result<UnixStream> {
+    let (reader, writer) = UnixStream::pair()?;
+    reader.set_nonblocking(true)?;
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+    }
+    Ok(reader)
+}
+
+/// How long a peer may take to say who it is.
+const VERSION_TIMEOUT_NS: u64 = 5_000_000_000;
+/// How long the listeners rest after an error, such as a lack of descriptors.
+const LISTEN_PAUSE_NS: u64 = 100_000_000;
+
+struct Peer {
+    connection: Connection,
+    since: Nanos,
+}
+
+struct Server {
+    epoll: OwnedFd,
+    controller: Controller,
+    disks: Vec<DiskOnPort>,
+    /// In the order of `disks`.
+    wakes: Vec<OwnedFd>,
+    listener: Listener,
+    peer: Option<Peer>,
+    identity: PciIdentity,
+    control: Option<ControlServer>,
+    signals: UnixStream,
+    keep: bool,
+    patience: Duration,
+    /// The listeners are not polled until then.
+    paused_until: Option<Nanos>,
+    ending: Option<Ending>,
+    impatient: bool,
+}
+
+impl Server {
+    /// Serves until the end, and ends honestly even if the loop itself fails.
+    fn serve(mut self) -> anyhow::Result<ExitCode> {
+        let mut outcome = self.watch_all();
+        if outcome.is_ok() {
+            tracing::info!("serving on {}", self.listener.path().display());
+            outcome = self.run();
+        }
+        if outcome.is_err() && self.ending.is_none() {
+            self.begin_end();
+            let start = self.controller.clock.now();
+            while !self.step_end() && self.controller.clock.now().since(start) < self.patience_ns()
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        let ending = self.ending.take();
+        let code = ending.map_or(0, |ending| ending.verdict(&mut self.controller, &self.disks));
+        outcome?;
+        Ok(ExitCode::from(code))
+    }
+
+    fn patience_ns(&self) -> u64 {
+        u64::try_from(self.patience.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn watch_all(&self) -> anyhow::Result<()> {
+        let epoll = self.epoll.as_fd();
+        watch(epoll, self.listener.as_fd(), Source::Listener)?;
+        watch(epoll, self.signals.as_fd(), Source::Signal)?;
+        for (index, wake) in self.wakes.iter().enumerate() {
+            watch(epoll, wake.as_fd(), Source::Disk(index as u32))?;
+        }
+        if let Some(control) = &self.control {
+            watch(epoll, control.listener_fd(), Source::Control)?;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> anyhow::Result<()> {
+        let mut events = Vec::with_capacity(32);
+        loop {
+            let backlog = self.control.as_ref().map_or(Vec::new(), ControlServer::backlog);
+            let timeout = if backlog.is_empty() { self.timeout() } else { Some(Duration::ZERO) };
+            wait(&self.epoll, &mut events, timeout)?;
+            self.controller.begin_turn();
+            for event in events.drain(..) {
+                if let Some(source) = Source::from_data(event.data) {
+                    self.on_event(source)?;
+                }
+            }
+            for id in backlog {
+                self.on_control(id);
+            }
+            self.on_time()?;
+            let ended = self.turn();
+            self.controller.end_turn();
+            if ended {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long the loop may sleep.
+    fn timeout(&self) -> Option<Duration> {
+        let strangers_end = self.stranger().map(|peer| peer.since.plus(VERSION_TIMEOUT_NS));
+        let work = self.ending.as_ref().map(Ending::next_wakeup);
+        let due = [self.controller.hba.next_wakeup(), strangers_end, self.paused_until, work];
+        let due = due.into_iter().flatten().min()?;
+        Some(Duration::from_nanos(due.since(self.controller.clock.now())))
+    }
+
+    /// The peer, as long as it has not said who it is.
+    fn stranger(&self) -> Option<&Peer> {
+        self.peer.as_ref().filter(|peer| !peer.connection.negotiated())
+    }
+
+    fn on_event(&mut self, source: Source) -> anyhow::Result<()> {
+        match source {
+            Source::Listener => self.accept()?,
+            Source::Peer => self.on_peer()?,
+            Source::Signal => {
+                if drain_signals(&self.signals) {
+                    self.impatient |= self.ending.is_some();
+                    tracing::info!("a signal ends the service");
+                    self.begin_end();
+                }
+            }
+            Source::Control => self.accept_control()?,
+            Source::ControlClient(id) => self.on_control(id),
+            // Each turn polls the devices anyway.
+            Source::Disk(_) => {}
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self) -> anyhow::Result<()> {
+        if self.peer.is_some() || self.ending.is_some() {
+            return match self.listener.refuse() {
+                Ok(_) => Ok(()),
+                Err(errno) => self.pause(errno),
+            };
+        }
+        match self.listener.accept() {
+            Ok(Some(socket)) => {
+                tracing::info!("a VMM has connected");
+                let connection = Connection::new(socket, PciConfig::new(self.identity));
+                watch(self.epoll.as_fd(), connection.as_fd(), Source::Peer)?;
+                self.peer = Some(Peer { connection, since: self.controller.clock.now() });
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(errno) => self.pause(errno),
+        }
+    }
+
+    fn accept_control(&mut self) -> anyhow::Result<()> {
+        let Some(control) = &mut self.control else { return Ok(()) };
+        let id = match control.accept() {
+            Ok(Some(id)) => id,
+            Ok(None) => return Ok(()),
+            Err(errno) => return self.pause(errno),
+        };
+        if let Some(fd) = control.client_fd(id)
+            && watch(self.epoll.as_fd(), fd, Source::ControlClient(id)).is_err()
+        {
+            control.remove(id);
+        }
+        Ok(())
+    }
+
+    /// Lets the listeners rest: a connection that cannot be accepted stays readable.
+    fn pause(&mut self, errno: Errno) -> anyhow::Result<()> {
+        tracing::warn!("a connection could not be accepted: {errno}");
+        self.paused_until = Some(self.controller.clock.now().plus(LISTEN_PAUSE_NS));
+        self.listen(epoll::EventFlags::empty())
+    }
+
+    fn listen(&self, interest: epoll::EventFlags) -> anyhow::Result<()> {
+        epoll::modify(&self.epoll, self.listener.as_fd(), Source::Listener.to_data(), interest)?;
+        if let Some(control) = &self.control {
+            let fd = control.listener_fd();
+            epoll::modify(&self.epoll, fd, Source::Control.to_data(), interest)?;
+        }
+        Ok(())
+    }
+
+    /// What is due by the clock.
+    fn on_time(&mut self) -> anyhow::Result<()> {
+        let now = self.controller.clock.now();
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+            self.listen(epoll::EventFlags::IN)?;
+        }
+        if self.stranger().is_some_and(|peer| now.since(peer.since) >= VERSION_TIMEOUT_NS) {
+            tracing::warn!("a peer was cut off: it did not say which version it speaks");
+            self.peer = None;
+        }
+        Ok(())
+    }
+
+    fn on_peer(&mut self) -> anyhow::Result<()> {
+        let Some(Peer { connection, .. }) = &mut self.peer else { return Ok(()) };
+        match connection.on_ready(&mut self.controller) {
+            Ok(()) => {
+                let interest = if connection.wants_write() {
+                    epoll::EventFlags::OUT
+                } else {
+                    epoll::EventFlags::IN
+                };
+                epoll::modify(&self.epoll, connection.as_fd(), Source::Peer.to_data(), interest)?;
+            }
+            Err(_) => {
+                // Its memory goes first: what is late finds nothing to write to.
+                let was_vmm = connection.negotiated();
+                self.peer = None;
+                if was_vmm {
+                    self.controller.reset_function();
+                    if !self.keep {
+                        self.begin_end();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_control(&mut self, id: u64) {
+        let Some(control) = &mut self.control else {
+            return;
+        };
+        let bus = self.peer.as_ref().map(|peer| Bus(peer.connection.dma()));
+        let memory: &dyn GuestMemory = match &bus {
+            Some(bus) => bus,
+            None => &NoMemory,
+        };
+        let mut subject = Subject {
+            controller: &mut self.controller,
+            memory,
+            disks: &self.disks,
+            connected: self.peer.is_some(),
+            ending: self.ending.is_some(),
+        };
+        let mut wish = control.on_ready(id, &mut subject);
+        if wish.is_ok()
+            && let Some(fd) = control.client_fd(id)
+        {
+            let interest = if control.is_blocked(id) {
+                epoll::EventFlags::OUT
+            } else if control.is_half_closed(id) {
+                epoll::EventFlags::empty()
+            } else {
+                epoll::EventFlags::IN
+            };
+            let data = Source::ControlClient(id).to_data();
+            // A client's trouble is its own.
+            if epoll::modify(&self.epoll, fd, data, interest).is_err() {
+                wish = Err(());
+            }
+        }
+        match wish {
+            Ok(Some(Wish::Shutdown)) => self.begin_end(),
+            Ok(None) => {}
+            Err(()) => control.remove(id),
+        }
+    }
+
+    /// Lets the devices take completions and start what is waiting, then passes on the interrupt.
+    /// True at the end of the service.
+    fn turn(&mut self) -> bool {
+        if self.ending.is_some() {
+            return self.step_end() || self.impatient;
+        }
+        let now = self.controller.clock.now();
+        match &mut self.peer {
+            Some(Peer { connection, .. }) => {
+                self.controller.hba.poll(now, &Bus(connection.dma()));
+                let interrupt = self.controller.hba.take_interrupt();
+                connection.set_interrupt(interrupt.level, interrupt.message);
+            }
+            None => self.controller.hba.poll(now, &NoMemory),
+        }
+        false
+    }
+
+    fn begin_end(&mut self) {
+        self.peer = None;
+        if self.ending.is_none() {
+            let ending = Ending::begin(&mut self.controller, &self.disks, self.patience);
+            self.ending = Some(ending);
+        }
+    }
+
+    fn step_end(&mut self) -> bool {
+        match &mut self.ending {
+            Some(ending) => ending.step(&mut self.controller, &self.disks),
+            None => true,
+        }
+    }
+}
+
+fn watch(epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, source: Source) -> anyhow::Result<()> {
+    epoll::add(epoll, fd, source.to_data(), epoll::EventFlags::IN)?;
+    Ok(())
+}
+
+fn wait(
+    epoll: &OwnedFd,
+    events: &mut Vec<epoll::Event>,
+    timeout: Option<Duration>,
+) -> anyhow::Result<()> {
+    let timeout = timeout.and_then(|timeout| rustix::event::Timespec::try_from(timeout).ok());
+    match epoll::wait(epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Takes the signals that have come; whether there were any.
+fn drain_signals(signals: &UnixStream) -> bool {
+    use std::io::Read;
+    let mut bytes = [0; 16];
+    let mut any = false;
+    while matches!((&mut &*signals).read(&mut bytes), Ok(count) if count > 0) {
+        any = true;
+    }
+    any
+}
