@@ -39,17 +39,10 @@ impl Running {
         // Held over the spawn, so that no signal arrives between it and the registration.
         let mut running = lock(&RUNNING);
         let child = cmd.process_group(0).spawn().with_context(|| {
-            format!(
-                "can't start {name} ({})",
-                cmd.get_program().to_string_lossy()
-            )
+            format!("can't start {name} ({})", cmd.get_program().to_string_lossy())
         })?;
         running.insert(child.id().cast_signed());
-        Ok(Self {
-            name,
-            child,
-            ended: None,
-        })
+        Ok(Self { name, child, ended: None })
     }
 
     pub(crate) fn child(&mut self) -> &mut Child {

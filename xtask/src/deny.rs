@@ -22,16 +22,12 @@ pub(crate) fn check() -> Result<Ended> {
         None => match install() {
             Ok(program) => program,
             Err(err) => {
-                return Ok(Ended::NotRun(format!(
-                    "cargo-deny can't be installed: {err:#}"
-                )));
+                return Ok(Ended::NotRun(format!("cargo-deny can't be installed: {err:#}")));
             }
         },
     };
     let checks = ["bans", "licenses", "sources"];
-    let status = deny(program, &checks)
-        .status()
-        .context("can't start cargo-deny")?;
+    let status = deny(program, &checks).status().context("can't start cargo-deny")?;
     if !status.success() {
         bail!("cargo deny check {} ended with {status}", checks.join(" "));
     }
@@ -43,16 +39,12 @@ pub(crate) fn advisories() -> Result<Ended> {
     let Some(program) = find() else {
         return Ok(Ended::NotRun("there is no cargo-deny".to_owned()));
     };
-    let out = deny(program, &["advisories"])
-        .output()
-        .context("can't start cargo-deny")?;
+    let out = deny(program, &["advisories"]).output().context("can't start cargo-deny")?;
     let text = String::from_utf8_lossy(&out.stderr);
     if out.status.success() {
         Ok(Ended::Passed)
     } else if text.contains("failed to fetch advisory database") {
-        Ok(Ended::NotRun(
-            "their database can't be fetched from here".to_owned(),
-        ))
+        Ok(Ended::NotRun("their database can't be fetched from here".to_owned()))
     } else {
         bail!("cargo deny check advisories:\n{}", run::tail(&text, 40));
     }
@@ -77,11 +69,8 @@ fn find() -> Option<PathBuf> {
     let cargo_home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))?;
-    run::find("cargo-deny").or_else(|| {
-        [own, cargo_home.join("bin/cargo-deny")]
-            .into_iter()
-            .find(|p| p.is_file())
-    })
+    run::find("cargo-deny")
+        .or_else(|| [own, cargo_home.join("bin/cargo-deny")].into_iter().find(|p| p.is_file()))
 }
 
 fn install() -> Result<PathBuf> {
@@ -116,10 +105,7 @@ fn install() -> Result<PathBuf> {
     let program = home.join("bin/cargo-deny");
     if !status.success() || !program.is_file() {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
-        bail!(
-            "cargo install ended with {status}:\n{}",
-            run::tail(&text, 5)
-        );
+        bail!("cargo install ended with {status}:\n{}", run::tail(&text, 5));
     }
     Ok(program)
 }

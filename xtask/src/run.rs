@@ -9,10 +9,7 @@ use anyhow::{Context, Result, bail};
 /// Run to the end and return standard output; a failure carries the last lines of both outputs.
 pub(crate) fn output(cmd: &mut Command) -> Result<String> {
     let name = cmd.get_program().to_string_lossy().into_owned();
-    let out = cmd
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("can't start {name}"))?;
+    let out = cmd.stdin(Stdio::null()).output().with_context(|| format!("can't start {name}"))?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     if !out.status.success() {
         let all = format!("{text}\n{}", String::from_utf8_lossy(&out.stderr));
@@ -38,10 +35,7 @@ pub(crate) fn tail(text: &str, count: usize) -> String {
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let extra = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(extra)
-        .map(|dir| dir.join(program))
-        .find(|p| p.is_file())
+    std::env::split_paths(&path).chain(extra).map(|dir| dir.join(program)).find(|p| p.is_file())
 }
 
 #[cfg(test)]

@@ -35,19 +35,11 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(what: &'static str) -> Self {
-        Self {
-            what,
-            last: None,
-            terminal: std::io::stderr().is_terminal(),
-        }
+        Self { what, last: None, terminal: std::io::stderr().is_terminal() }
     }
 
     pub(crate) fn at(&mut self, state: impl std::fmt::Display) {
-        let every = if self.terminal {
-            Duration::from_millis(100)
-        } else {
-            Duration::from_secs(5)
-        };
+        let every = if self.terminal { Duration::from_millis(100) } else { Duration::from_secs(5) };
         let now = Instant::now();
         if *self.last.get_or_insert(now) + every > now {
             return;

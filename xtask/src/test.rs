@@ -39,11 +39,7 @@ pub(crate) fn main(args: &TestArgs) -> Result<bool> {
     let mut report = Vec::new();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for (name, run) in steps(args.quick) {
-        if args
-            .only
-            .as_ref()
-            .is_some_and(|only| !name.contains(only.as_str()))
-        {
+        if args.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
             continue;
         }
         println!("=== {name}");
@@ -74,10 +70,7 @@ pub(crate) fn main(args: &TestArgs) -> Result<bool> {
     }
     let none = passed + failed + skipped == 0;
     if none {
-        eprintln!(
-            "error: no step has {:?} in its name",
-            args.only.as_deref().unwrap_or("")
-        );
+        eprintln!("error: no step has {:?} in its name", args.only.as_deref().unwrap_or(""));
     }
     println!();
     match skipped {
@@ -91,24 +84,8 @@ fn steps(quick: bool) -> Vec<(String, Run)> {
     let mut steps: Vec<(String, Run)> = Vec::new();
     let mut add = |name: &str, run: Run| steps.push((name.to_owned(), run));
     add("format", cargo(&["fmt", "--all", "--check"], 2));
-    add(
-        "lints",
-        cargo(
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
-            20,
-        ),
-    );
-    add(
-        "unit and integration tests",
-        cargo(&["test", "--workspace"], 30),
-    );
+    add("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], 20));
+    add("unit and integration tests", cargo(&["test", "--workspace"], 30));
     add("drill, no VM", Box::new(drill));
     if quick {
         return steps;
@@ -118,20 +95,11 @@ fn steps(quick: bool) -> Vec<(String, Run)> {
     add("lab", Box::new(lab));
     // One guest at a time: the drills measure gaps, and two guests fill two cores.
     for kernel in ["6.12", "7"] {
-        add(
-            &format!("guest: main job, kernel {kernel}"),
-            vm(&["--kernel", kernel]),
-        );
+        add(&format!("guest: main job, kernel {kernel}"), vm(&["--kernel", kernel]));
     }
-    add(
-        "guest: main job, kernel 6.12, threads",
-        vm(&["--engine", "threads"]),
-    );
+    add("guest: main job, kernel 6.12, threads", vm(&["--engine", "threads"]));
     add("guest: drills, kernel 6.12", vm(&["--drill", "--all"]));
-    add(
-        "guest: drill, kernel 7",
-        vm(&["--drill", "--kernel", "7", "--engine", "io_uring"]),
-    );
+    add("guest: drill, kernel 7", vm(&["--drill", "--kernel", "7", "--engine", "io_uring"]));
     steps
 }
 
@@ -168,11 +136,7 @@ fn to_the_end(name: &'static str, cmd: &mut Command, minutes: u64) -> Result<End
 
 fn command_line(cmd: &Command) -> String {
     let program = std::path::Path::new(cmd.get_program());
-    let mut line = program
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let mut line = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     for arg in cmd.get_args() {
         line.push(' ');
         line.push_str(&arg.to_string_lossy());
@@ -245,15 +209,7 @@ mod tests {
 
     #[test]
     fn quick_has_no_guests() {
-        assert!(
-            steps(true)
-                .iter()
-                .all(|(name, _)| !name.starts_with("guest"))
-        );
-        assert!(
-            steps(false)
-                .iter()
-                .any(|(name, _)| name.contains("kernel 7"))
-        );
+        assert!(steps(true).iter().all(|(name, _)| !name.starts_with("guest")));
+        assert!(steps(false).iter().any(|(name, _)| name.contains("kernel 7")));
     }
 }

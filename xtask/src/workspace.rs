@@ -10,9 +10,7 @@ use crate::{run, say};
 
 /// The root of the repository.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// The cargo that runs us, else the one in PATH.
@@ -31,9 +29,8 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
     let text = run::output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))
         .context("can't find cargo's target directory")?;
     let meta: serde_json::Value = serde_json::from_str(&text)?;
-    let dir = meta["target_directory"]
-        .as_str()
-        .context("`cargo metadata` names no target directory")?;
+    let dir =
+        meta["target_directory"].as_str().context("`cargo metadata` names no target directory")?;
     Ok(DIR.get_or_init(|| PathBuf::from(dir)).clone())
 }
 

@@ -112,20 +112,17 @@ impl Client {
         file: Option<BorrowedFd<'_>>,
     ) -> Result<(), ClientError> {
         let payload = dma_map_payload(range);
-        self.call(Command::DmaMap, &payload, file.as_slice())
-            .map(drop)
+        self.call(Command::DmaMap, &payload, file.as_slice()).map(drop)
     }
 
     /// Unmaps memory.
     pub fn dma_unmap(&mut self, address: u64, size: u64) -> Result<(), ClientError> {
-        self.call(Command::DmaUnmap, &dma_unmap_payload(0, address, size), &[])
-            .map(drop)
+        self.call(Command::DmaUnmap, &dma_unmap_payload(0, address, size), &[]).map(drop)
     }
 
     /// Unmaps all memory.
     pub fn dma_unmap_all(&mut self) -> Result<(), ClientError> {
-        self.call(Command::DmaUnmap, &dma_unmap_payload(2, 0, 0), &[])
-            .map(drop)
+        self.call(Command::DmaUnmap, &dma_unmap_payload(2, 0, 0), &[]).map(drop)
     }
 
     /// DEVICE_SET_IRQS.
@@ -182,8 +179,7 @@ impl Client {
         data: &[u8],
     ) -> Result<(), ClientError> {
         let payload = access_payload(region, offset, data.len(), data);
-        self.send(Command::RegionWrite, HeaderFlags::NO_REPLY, &payload, &[])
-            .map(drop)
+        self.send(Command::RegionWrite, HeaderFlags::NO_REPLY, &payload, &[]).map(drop)
     }
 
     /// Reads a dword of BAR5.
@@ -220,13 +216,7 @@ impl Client {
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
         let size = (Header::SIZE + payload.len()) as u32;
-        let header = Header {
-            id,
-            command: command as u16,
-            size,
-            flags,
-            error: 0,
-        };
+        let header = Header { id, command: command as u16, size, flags, error: 0 };
         self.send_raw(&[&header.encode()[..], payload].concat(), fds)?;
         Ok(id)
     }
@@ -251,9 +241,7 @@ impl Client {
             return Err(ClientError::Malformed("not the reply to this command"));
         }
         if header.flags.contains(HeaderFlags::ERROR) {
-            return Err(ClientError::Refused(Errno::from_raw_os_error(
-                header.error as i32,
-            )));
+            return Err(ClientError::Refused(Errno::from_raw_os_error(header.error as i32)));
         }
         Ok(payload)
     }

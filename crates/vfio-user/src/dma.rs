@@ -81,10 +81,7 @@ impl DmaSpace {
         while done < buf.len() {
             let at = address + done as u64;
             let piece = self.piece(at, buf.len() - done, DmaMapFlags::READABLE)?;
-            piece
-                .memory
-                .mapping
-                .read(piece.offset, &mut buf[done..done + piece.len]);
+            piece.memory.mapping.read(piece.offset, &mut buf[done..done + piece.len]);
             done += piece.len;
         }
         Ok(())
@@ -97,10 +94,7 @@ impl DmaSpace {
         while done < data.len() {
             let at = address + done as u64;
             let piece = self.piece(at, data.len() - done, DmaMapFlags::WRITEABLE)?;
-            piece
-                .memory
-                .mapping
-                .write(piece.offset, &data[done..done + piece.len]);
+            piece.memory.mapping.write(piece.offset, &data[done..done + piece.len]);
             done += piece.len;
         }
         Ok(())
@@ -108,11 +102,7 @@ impl DmaSpace {
 
     /// Whether all of a range could be read (or written) at this moment.
     pub fn check_access(&self, address: u64, len: usize, write: bool) -> Result<(), DmaError> {
-        let need = if write {
-            DmaMapFlags::WRITEABLE
-        } else {
-            DmaMapFlags::READABLE
-        };
+        let need = if write { DmaMapFlags::WRITEABLE } else { DmaMapFlags::READABLE };
         self.check(address, len, need)
     }
 
@@ -153,28 +143,12 @@ impl DmaSpace {
             None => None,
         };
         self.note_ram(map, memory.is_some());
-        let DmaMap {
-            address,
-            size,
-            flags,
-            ..
-        } = *map;
+        let DmaMap { address, size, flags, .. } = *map;
         tracing::debug!(
             "DMA map {address:#x}..={last:#x} {flags:?}{}",
-            if memory.is_some() {
-                ""
-            } else {
-                " without descriptor"
-            }
+            if memory.is_some() { "" } else { " without descriptor" }
         );
-        self.ranges.insert(
-            address,
-            Range {
-                size,
-                flags,
-                memory,
-            },
-        );
+        self.ranges.insert(address, Range { size, flags, memory });
         self.generation += 1;
         Ok(())
     }
@@ -184,11 +158,7 @@ impl DmaSpace {
     /// As in the kernel's VFIO (type 1, version 2), the range may cover several mappings or none,
     /// since virtual IOMMUs invalidate large ranges with one call, but may not cut one in two.
     pub fn unmap(&mut self, unmap: &DmaUnmap) -> Result<usize, MapError> {
-        let DmaUnmap {
-            flags,
-            address,
-            size,
-        } = *unmap;
+        let DmaUnmap { flags, address, size } = *unmap;
         if flags.contains(DmaUnmapFlags::ALL) {
             if flags != DmaUnmapFlags::ALL || address != 0 || size != 0 {
                 return Err(MapError::Flags);
@@ -202,12 +172,8 @@ impl DmaSpace {
             return Err(MapError::Empty);
         }
         let last = address.checked_add(size - 1).ok_or(MapError::Wraps)?;
-        let cut_at_start = self
-            .find(address)
-            .is_some_and(|(start, _)| start != address);
-        let cut_at_end = self
-            .find(last)
-            .is_some_and(|(start, range)| range.last(start) != last);
+        let cut_at_start = self.find(address).is_some_and(|(start, _)| start != address);
+        let cut_at_end = self.find(last).is_some_and(|(start, range)| range.last(start) != last);
         if cut_at_start || cut_at_end {
             return Err(MapError::Bisects);
         }
@@ -234,12 +200,7 @@ impl DmaSpace {
 
     /// Checks all that can be checked without the file; returns the range's last address.
     fn validate(&self, map: &DmaMap) -> Result<u64, MapError> {
-        let DmaMap {
-            address,
-            size,
-            offset,
-            flags,
-        } = *map;
+        let DmaMap { address, size, offset, flags } = *map;
         if size == 0 {
             return Err(MapError::Empty);
         }
@@ -323,23 +284,13 @@ impl DmaSpace {
     fn piece(&self, address: u64, len: usize, need: DmaMapFlags) -> Result<Piece<'_>, DmaError> {
         let (start, range) = self.find(address).ok_or(DmaError::Unmapped { address })?;
         if !range.flags.contains(need) {
-            return Err(DmaError::Denied {
-                address,
-                write: need == DmaMapFlags::WRITEABLE,
-            });
+            return Err(DmaError::Denied { address, write: need == DmaMapFlags::WRITEABLE });
         }
-        let memory = range
-            .memory
-            .as_ref()
-            .ok_or(DmaError::Unreachable { address })?;
+        let memory = range.memory.as_ref().ok_or(DmaError::Unreachable { address })?;
         let into = address - start;
         let left = usize::try_from(range.size - into).unwrap_or(usize::MAX);
         // `into` is less than the range's size, and the whole range is inside the mapping.
-        Ok(Piece {
-            memory,
-            offset: memory.offset + into as usize,
-            len: len.min(left),
-        })
+        Ok(Piece { memory, offset: memory.offset + into as usize, len: len.min(left) })
     }
 
     /// Checks the whole of an access before any of it happens.
@@ -350,15 +301,11 @@ impl DmaSpace {
         if len == 0 {
             return Ok(());
         }
-        address
-            .checked_add(len as u64 - 1)
-            .ok_or(DmaError::Wraps { address })?;
+        address.checked_add(len as u64 - 1).ok_or(DmaError::Wraps { address })?;
         let mut done = 0;
         while done < len {
             let at = address + done as u64;
-            let piece = self
-                .piece(at, len - done, need)
-                .inspect_err(|error| self.note(*error))?;
+            let piece = self.piece(at, len - done, need).inspect_err(|error| self.note(*error))?;
             done += piece.len;
         }
         Ok(())

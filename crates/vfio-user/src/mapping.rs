@@ -52,11 +52,7 @@ impl Mapping {
         // existing memory of this process is replaced.
         let base = unsafe { mmap(ptr::null_mut(), len, prot, flags, file, 0)? };
         let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
-        Ok(Self {
-            base,
-            len,
-            writable,
-        })
+        Ok(Self { base, len, writable })
     }
 
     /// How many bytes are mapped.
@@ -71,10 +67,7 @@ impl Mapping {
     /// corrupt this process.
     fn at(&self, offset: usize, len: usize) -> *mut u8 {
         let end = offset.checked_add(len);
-        assert!(
-            end.is_some_and(|end| end <= self.len),
-            "access outside a mapping"
-        );
+        assert!(end.is_some_and(|end| end <= self.len), "access outside a mapping");
         // SAFETY: offset <= self.len, so the result is inside the mapping or one past its end.
         unsafe { self.base.as_ptr().add(offset) }
     }
@@ -133,10 +126,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        let area = Area {
-            base: self.base,
-            len: self.len,
-        };
+        let area = Area { base: self.base, len: self.len };
         if self.len >= LARGE {
             let release = std::thread::Builder::new().name("dma-release".to_owned());
             // If there is no thread to be had, dropping the closure takes the area down here.

@@ -1,9 +1,6 @@
 //! No peer decides how much this process allocates.
 
-#![allow(
-    unsafe_code,
-    reason = "an allocator that counts is the only way to measure this"
-)]
+#![allow(unsafe_code, reason = "an allocator that counts is the only way to measure this")]
 
 mod common;
 
@@ -46,39 +43,22 @@ fn counts_of_the_peer_are_not_allocated() {
             let mut payload = vec![fill; 64];
             payload[12..16].copy_from_slice(&huge);
             let flags = HeaderFlags::empty();
-            let header = Header {
-                id: 0,
-                command: number,
-                size: 80,
-                flags,
-                error: 0,
-            };
+            let header = Header { id: 0, command: number, size: 80, flags, error: 0 };
             let _ = Request::decode(&header, &payload);
             if number > 1 {
-                rig.client
-                    .send_raw(&[&header.encode()[..], &payload].concat(), &[])
-                    .unwrap();
+                rig.client.send_raw(&[&header.encode()[..], &payload].concat(), &[]).unwrap();
                 rig.turn().unwrap();
                 rig.client.receive_any().unwrap();
             }
         }
     }
     let read = access_payload(5, 0, 1 << 20, &[]);
-    let id = rig
-        .client
-        .send(Command::RegionRead, HeaderFlags::empty(), &read, &[])
-        .unwrap();
+    let id = rig.client.send(Command::RegionRead, HeaderFlags::empty(), &read, &[]).unwrap();
     rig.turn().unwrap();
     rig.client.receive(id).unwrap_err();
     // A header that announces the largest payload and brings none.
     let flags = HeaderFlags::empty();
-    let header = Header {
-        id: 0,
-        command: 10,
-        size: 16 + 16 + (1 << 20),
-        flags,
-        error: 0,
-    };
+    let header = Header { id: 0, command: 10, size: 16 + 16 + (1 << 20), flags, error: 0 };
     rig.client.send_raw(&header.encode(), &[]).unwrap();
     rig.turn().unwrap();
     let largest = LARGEST.load(Ordering::Relaxed);

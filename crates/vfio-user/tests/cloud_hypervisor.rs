@@ -36,17 +36,11 @@ fn cloud_hypervisors_client_is_served() {
     let server = std::thread::spawn(move || serve(listener));
     let mut client = vfio_user::Client::new(&path).unwrap();
 
-    let region = |index| {
-        client
-            .region(index)
-            .map(|region| (region.size, region.flags))
-    };
+    let region = |index| client.region(index).map(|region| (region.size, region.flags));
     assert_eq!(region(BAR5), Some((4096, 3)));
     assert_eq!(region(CONFIG), Some((256, 3)));
     assert_eq!(region(0), Some((0, 0)));
-    let irqs: Vec<_> = (0..5)
-        .map(|i| client.get_irq_info(i).unwrap().count)
-        .collect();
+    let irqs: Vec<_> = (0..5).map(|i| client.get_irq_info(i).unwrap().count).collect();
     assert_eq!(irqs, [1, 1, 0, 0, 0]);
 
     let mut id = [0; 4];
@@ -56,15 +50,9 @@ fn cloud_hypervisors_client_is_served() {
 
     let ram = memfd(1 << 20);
     pwrite(&ram, b"freewhee", 0x2000).unwrap();
-    client
-        .dma_map(0x1000, 0x10_0000, 0x8000, ram.as_raw_fd())
-        .unwrap();
-    client
-        .region_write(BAR5, DMA_READ, &0x10_1000_u64.to_le_bytes())
-        .unwrap();
-    client
-        .region_write(BAR5, DMA_WRITE, &0x10_3008_u64.to_le_bytes())
-        .unwrap();
+    client.dma_map(0x1000, 0x10_0000, 0x8000, ram.as_raw_fd()).unwrap();
+    client.region_write(BAR5, DMA_READ, &0x10_1000_u64.to_le_bytes()).unwrap();
+    client.region_write(BAR5, DMA_WRITE, &0x10_3008_u64.to_le_bytes()).unwrap();
     let mut back = [0; 8];
     pread(&ram, &mut back, 0x4008).unwrap();
     assert_eq!(&back, b"freewhee");

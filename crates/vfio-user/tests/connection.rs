@@ -17,25 +17,14 @@ use std::time::{Duration, Instant};
 const PAGE: u64 = 4096;
 
 fn range(address: u64, size: u64, offset: u64) -> MapRange {
-    MapRange {
-        address,
-        size,
-        offset,
-        writable: true,
-    }
+    MapRange { address, size, offset, writable: true }
 }
 
 #[test]
 fn describes_itself_as_qemu_wants_it() {
     let mut rig = Rig::new();
-    let info = rig
-        .call(Command::DeviceGetInfo, &words(&[16, 0, 0, 0]), &[])
-        .unwrap();
-    assert_eq!(
-        info,
-        words(&[16, 3, 9, 5]),
-        "resettable PCI device, 9 regions, 5 interrupts"
-    );
+    let info = rig.call(Command::DeviceGetInfo, &words(&[16, 0, 0, 0]), &[]).unwrap();
+    assert_eq!(info, words(&[16, 3, 9, 5]), "resettable PCI device, 9 regions, 5 interrupts");
     for index in 0..9 {
         let query = words(&[32, 0, index, 0, 0, 0, 0, 0]);
         let info = rig.call(Command::DeviceGetRegionInfo, &query, &[]).unwrap();
@@ -45,29 +34,17 @@ fn describes_itself_as_qemu_wants_it() {
             _ => (0, 0),
         };
         assert_eq!(info, words(&[32, flags, index, 0, size, 0, 0, 0]));
-        let fds = rig.call(
-            Command::DeviceGetRegionIoFds,
-            &words(&[16, 0, index, 0]),
-            &[],
-        );
+        let fds = rig.call(Command::DeviceGetRegionIoFds, &words(&[16, 0, index, 0]), &[]);
         assert_eq!(fds.unwrap(), words(&[16, 0, index, 0]));
     }
     for (index, flags, count) in [(0, 7, 1), (1, 9, 1), (2, 0, 0), (3, 0, 0), (4, 0, 0)] {
-        let info = rig
-            .call(Command::DeviceGetIrqInfo, &words(&[16, 0, index, 0]), &[])
-            .unwrap();
+        let info = rig.call(Command::DeviceGetIrqInfo, &words(&[16, 0, index, 0]), &[]).unwrap();
         assert_eq!(info, words(&[16, flags, index, count]));
     }
     let region = words(&[32, 0, 9, 0, 0, 0, 0, 0]);
-    assert_eq!(
-        refused(rig.call(Command::DeviceGetRegionInfo, &region, &[])),
-        Errno::INVAL
-    );
+    assert_eq!(refused(rig.call(Command::DeviceGetRegionInfo, &region, &[])), Errno::INVAL);
     let irq = words(&[16, 0, 5, 0]);
-    assert_eq!(
-        refused(rig.call(Command::DeviceGetIrqInfo, &irq, &[])),
-        Errno::INVAL
-    );
+    assert_eq!(refused(rig.call(Command::DeviceGetIrqInfo, &irq, &[])), Errno::INVAL);
 }
 
 /// Trap 2: no reply but REGION_READ's is longer than its request.
@@ -80,18 +57,12 @@ fn replies_are_not_longer_than_their_requests() {
     assert_eq!(answer[..4], [0; 4], "0.0 is answered with 0.0");
     for (command, payload) in [
         (Command::DeviceGetInfo, words(&[16, 0, 0, 0])),
-        (
-            Command::DeviceGetRegionInfo,
-            words(&[32, 0, 5, 0, 0, 0, 0, 0]),
-        ),
+        (Command::DeviceGetRegionInfo, words(&[32, 0, 5, 0, 0, 0, 0, 0])),
         (Command::DeviceGetIrqInfo, words(&[16, 0, 0, 0])),
         (Command::DeviceSetIrqs, words(&[20, 0x21, 0, 0, 0])),
         (Command::RegionWrite, access_payload(5, 0, 4, &[0; 4])),
         (Command::DmaMap, dma_map_payload(range(0, PAGE, 0))),
-        (
-            Command::DmaUnmap,
-            [&words(&[24, 0])[..], &[0; 8], &PAGE.to_le_bytes()].concat(),
-        ),
+        (Command::DmaUnmap, [&words(&[24, 0])[..], &[0; 8], &PAGE.to_le_bytes()].concat()),
         (Command::DeviceReset, vec![]),
     ] {
         let reply = rig.call(command, &payload, &[]).unwrap();
@@ -114,17 +85,10 @@ fn registers_are_read_and_written() {
     assert_eq!(rig.read(REGION_BAR5, 0x118).unwrap(), [1, 2, 3, 4]);
     assert_eq!(rig.read(REGION_BAR5, 0x11a).unwrap(), [3, 4]);
     assert_eq!(rig.read(REGION_BAR5, 0x11b).unwrap(), [4]);
-    assert_eq!(
-        rig.read(REGION_BAR5, 0x118).unwrap(),
-        [1, 2, 3, 4, 0, 0, 0, 0]
-    );
+    assert_eq!(rig.read(REGION_BAR5, 0x118).unwrap(), [1, 2, 3, 4, 0, 0, 0, 0]);
     rig.dev.log.clear();
     assert_eq!(rig.read(REGION_BAR5, 0x117).unwrap(), [0, 1, 2]);
-    assert_eq!(
-        rig.dev.log,
-        [('r', 0x117, 1), ('r', 0x118, 2)],
-        "split at its alignment"
-    );
+    assert_eq!(rig.dev.log, [('r', 0x117, 1), ('r', 0x118, 2)], "split at its alignment");
 }
 
 #[test]
@@ -143,36 +107,23 @@ fn accesses_outside_regions_are_refused() {
         (9, 0),
         (u32::MAX, 0),
     ] {
-        assert_eq!(
-            refused(rig.read::<4>(region, offset)),
-            Errno::INVAL,
-            "{region} {offset:#x}"
-        );
+        assert_eq!(refused(rig.read::<4>(region, offset)), Errno::INVAL, "{region} {offset:#x}");
         assert_eq!(refused(rig.write(region, offset, &[0; 4])), Errno::INVAL);
     }
     assert!(rig.dev.log.is_empty());
     let huge = access_payload(5, 0, 3 << 30, &[]);
-    assert_eq!(
-        refused(rig.call(Command::RegionRead, &huge, &[])),
-        Errno::INVAL
-    );
+    assert_eq!(refused(rig.call(Command::RegionRead, &huge, &[])), Errno::INVAL);
     rig.write(REGION_BAR5, 0, &[1; 4]).unwrap();
 }
 
 #[test]
 fn configuration_space_works_through_the_socket() {
     let mut rig = Rig::new();
-    assert_eq!(
-        rig.read(REGION_CONFIG, 0).unwrap(),
-        [0x86, 0x80, 0x22, 0x29]
-    );
+    assert_eq!(rig.read(REGION_CONFIG, 0).unwrap(), [0x86, 0x80, 0x22, 0x29]);
     let whole: [u8; 256] = rig.read(REGION_CONFIG, 0).unwrap();
     assert_eq!(whole[9..12], [1, 6, 1]);
     rig.write(REGION_CONFIG, 0x24, &[0xff; 4]).unwrap();
-    assert_eq!(
-        rig.read(REGION_CONFIG, 0x24).unwrap(),
-        0xffff_f000_u32.to_le_bytes()
-    );
+    assert_eq!(rig.read(REGION_CONFIG, 0x24).unwrap(), 0xffff_f000_u32.to_le_bytes());
 }
 
 #[test]
@@ -192,17 +143,12 @@ fn registers_are_closed_without_memory_space_or_in_d3hot() {
 fn registers_can_be_reached_through_configuration_space() {
     let mut rig = Rig::new();
     let (index, data) = (SATA_OFFSET as u64 + 8, SATA_OFFSET as u64 + 12);
-    rig.write(REGION_CONFIG, index, &0x118_u32.to_le_bytes())
-        .unwrap();
+    rig.write(REGION_CONFIG, index, &0x118_u32.to_le_bytes()).unwrap();
     rig.write(REGION_CONFIG, data, &[1, 2, 3, 4]).unwrap();
     assert_eq!(rig.read(REGION_CONFIG, data).unwrap(), [1, 2, 3, 4]);
     assert_eq!(rig.dev.log, [('w', 0x118, 4), ('r', 0x118, 4)]);
     let _: [u8; 256] = rig.read(REGION_CONFIG, 0).unwrap();
-    assert_eq!(
-        rig.dev.log.len(),
-        2,
-        "reading all of it touches no register"
-    );
+    assert_eq!(rig.dev.log.len(), 2, "reading all of it touches no register");
 }
 
 /// Trap 5: posted writes get no reply, and keep their order with what follows.
@@ -211,20 +157,12 @@ fn posted_writes_are_silent_and_in_order() {
     let mut rig = Rig::new();
     for i in 0..10_u8 {
         let payload = access_payload(5, 0x40, 1, &[i]);
-        rig.client
-            .send(Command::RegionWrite, HeaderFlags::NO_REPLY, &payload, &[])
-            .unwrap();
+        rig.client.send(Command::RegionWrite, HeaderFlags::NO_REPLY, &payload, &[]).unwrap();
     }
     // One that is refused is silent too.
     let bad = access_payload(0, 0x40, 1, &[0]);
-    rig.client
-        .send(Command::RegionWrite, HeaderFlags::NO_REPLY, &bad, &[])
-        .unwrap();
-    assert_eq!(
-        rig.read(REGION_BAR5, 0x40).unwrap(),
-        [9],
-        "the reply is that of the read"
-    );
+    rig.client.send(Command::RegionWrite, HeaderFlags::NO_REPLY, &bad, &[]).unwrap();
+    assert_eq!(rig.read(REGION_BAR5, 0x40).unwrap(), [9], "the reply is that of the read");
     assert_eq!(rig.dev.log.len(), 11);
 }
 
@@ -239,19 +177,8 @@ fn many_writes_come_in_one_message() {
     let writes = [write(5, 0x40, 1), write(0, 0, 2), write(5, 0x44, 3)].concat();
     let payload = [&3_u64.to_le_bytes()[..], &writes].concat();
     let reply = rig.call(Command::RegionWriteMulti, &payload, &[]).unwrap();
-    assert_eq!(
-        reply,
-        2_u64.to_le_bytes(),
-        "the refused one does not stop the next"
-    );
-    rig.client
-        .send(
-            Command::RegionWriteMulti,
-            HeaderFlags::NO_REPLY,
-            &payload,
-            &[],
-        )
-        .unwrap();
+    assert_eq!(reply, 2_u64.to_le_bytes(), "the refused one does not stop the next");
+    rig.client.send(Command::RegionWriteMulti, HeaderFlags::NO_REPLY, &payload, &[]).unwrap();
     assert_eq!(rig.read(REGION_BAR5, 0x44).unwrap(), [3, 0, 0, 0]);
     assert_eq!(rig.dev.log.len(), 5);
 }
@@ -266,15 +193,9 @@ fn descriptors_stay_with_their_messages() {
         let payload = dma_map_payload(range(2 * i * PAGE, PAGE, 0));
         let fd = file.as_fd();
         let flags = HeaderFlags::empty();
-        ids.push(
-            rig.client
-                .send(Command::DmaMap, flags, &payload, &[fd])
-                .unwrap(),
-        );
-        let rom = dma_map_payload(MapRange {
-            writable: false,
-            ..range((2 * i + 1) * PAGE, PAGE, 0)
-        });
+        ids.push(rig.client.send(Command::DmaMap, flags, &payload, &[fd]).unwrap());
+        let rom =
+            dma_map_payload(MapRange { writable: false, ..range((2 * i + 1) * PAGE, PAGE, 0) });
         ids.push(rig.client.send(Command::DmaMap, flags, &rom, &[]).unwrap());
     }
     rig.turn().unwrap();
@@ -288,10 +209,7 @@ fn descriptors_stay_with_their_messages() {
         pread(file, &mut bytes, 0).unwrap();
         assert_eq!(bytes, [i; 8]);
         let address = address + PAGE;
-        assert_eq!(
-            rig.dma_read(address),
-            Err(DmaError::Unreachable { address })
-        );
+        assert_eq!(rig.dma_read(address), Err(DmaError::Unreachable { address }));
     }
 }
 
@@ -304,20 +222,11 @@ fn descriptors_survive_split_messages() {
             let file = memfd(PAGE);
             let payload = dma_map_payload(range(0, PAGE, 0));
             let flags = HeaderFlags::empty();
-            let header = Header {
-                id: 9,
-                command: 2,
-                size: 48,
-                flags,
-                error: 0,
-            };
+            let header = Header { id: 9, command: 2, size: 48, flags, error: 0 };
             let bytes = [&header.encode()[..], &payload].concat();
             let fds = [file.as_fd()];
-            let (first, second) = if with_first {
-                (&fds[..], &[][..])
-            } else {
-                (&[][..], &fds[..])
-            };
+            let (first, second) =
+                if with_first { (&fds[..], &[][..]) } else { (&[][..], &fds[..]) };
             rig.client.send_raw(&bytes[..split], first).unwrap();
             rig.turn().unwrap();
             rig.client.send_raw(&bytes[split..], second).unwrap();
@@ -336,27 +245,14 @@ fn maps_are_refused_with_their_errno() {
     rig.map(range(0, PAGE, 0), Some(file.as_fd())).unwrap();
     let fd = Some(file.as_fd());
     assert_eq!(refused(rig.map(range(0, PAGE, 0), fd)), Errno::EXIST);
-    assert_eq!(
-        refused(rig.map(range(PAGE, 4 * PAGE, 0), fd)),
-        Errno::INVAL,
-        "file too short"
-    );
+    assert_eq!(refused(rig.map(range(PAGE, 4 * PAGE, 0), fd)), Errno::INVAL, "file too short");
     assert_eq!(refused(rig.map(range(PAGE + 1, PAGE, 0), fd)), Errno::INVAL);
     assert_eq!(refused(rig.map(range(PAGE, 0, 0), fd)), Errno::INVAL);
-    assert_eq!(
-        refused(rig.map(range(!0xfff, 2 * PAGE, 0), fd)),
-        Errno::INVAL
-    );
+    assert_eq!(refused(rig.map(range(!0xfff, 2 * PAGE, 0), fd)), Errno::INVAL);
     let payload = dma_map_payload(range(PAGE, PAGE, 0));
     let two = [file.as_fd(), file.as_fd()];
-    assert_eq!(
-        refused(rig.call(Command::DmaMap, &payload, &two)),
-        Errno::INVAL
-    );
-    assert_eq!(
-        refused(rig.call(Command::DeviceReset, &[], &two)),
-        Errno::INVAL
-    );
+    assert_eq!(refused(rig.call(Command::DmaMap, &payload, &two)), Errno::INVAL);
+    assert_eq!(refused(rig.call(Command::DeviceReset, &[], &two)), Errno::INVAL);
     assert_eq!(refused(rig.unmap(1, 0, PAGE)), Errno::INVAL, "dirty bitmap");
     assert_eq!(rig.conn.dma().len(), 1);
 }
@@ -370,10 +266,7 @@ fn memory_comes_and_goes() {
         rig.map(range(0, 2 * PAGE, 0), Some(file.as_fd())).unwrap();
         rig.dma_write(PAGE - 4, [3; 8]).unwrap();
         rig.unmap(0, 0, 2 * PAGE).unwrap();
-        assert_eq!(
-            rig.dma_read(PAGE),
-            Err(DmaError::Unmapped { address: PAGE })
-        );
+        assert_eq!(rig.dma_read(PAGE), Err(DmaError::Unmapped { address: PAGE }));
     }
     rig.unmap(0, 0, 2 * PAGE).unwrap();
     rig.map(range(0, PAGE, 0), Some(file.as_fd())).unwrap();
@@ -387,19 +280,10 @@ fn memory_comes_and_goes() {
 fn read_only_memory_is_not_written() {
     let mut rig = Rig::new();
     let file = memfd(PAGE);
-    let map = MapRange {
-        writable: false,
-        ..range(0, PAGE, 0)
-    };
+    let map = MapRange { writable: false, ..range(0, PAGE, 0) };
     rig.map(map, Some(file.as_fd())).unwrap();
     rig.dma_read(8).unwrap();
-    assert_eq!(
-        rig.dma_write(8, [1; 8]),
-        Err(DmaError::Denied {
-            address: 8,
-            write: true
-        })
-    );
+    assert_eq!(rig.dma_write(8, [1; 8]), Err(DmaError::Denied { address: 8, write: true }));
 }
 
 #[test]
@@ -411,8 +295,7 @@ fn dma_needs_bus_master_enable() {
     assert_eq!(rig.dma_read(0), Err(DmaError::BusMasterDisabled));
     rig.write(REGION_CONFIG, 4, &[6]).unwrap();
     rig.dma_read(0).unwrap();
-    rig.write(REGION_CONFIG, PM_OFFSET as u64 + 4, &[3])
-        .unwrap();
+    rig.write(REGION_CONFIG, PM_OFFSET as u64 + 4, &[3]).unwrap();
     assert!(!rig.conn.dma().bus_master());
     assert_eq!(rig.dev.bus_master, [true, false, true, false]);
 }
@@ -425,18 +308,12 @@ fn inta_through_the_socket() {
     rig.set_irqs(0, 0x24, 1, &[fd.as_fd()]).unwrap();
     rig.write(REGION_BAR5, LEVEL, &[1]).unwrap();
     assert_eq!(fired(&fd), 1);
-    assert_eq!(
-        rig.read(REGION_CONFIG, 6).unwrap(),
-        [0x18],
-        "interrupt status"
-    );
+    assert_eq!(rig.read(REGION_CONFIG, 6).unwrap(), [0x18], "interrupt status");
     rig.set_irqs(0, 0x11, 1, &[]).unwrap();
     assert_eq!(fired(&fd), 1, "still asserted");
     // The guest clears the cause with a posted write, and the monitor unmasks, in one batch.
     let clear = access_payload(5, LEVEL, 1, &[0]);
-    rig.client
-        .send(Command::RegionWrite, HeaderFlags::NO_REPLY, &clear, &[])
-        .unwrap();
+    rig.client.send(Command::RegionWrite, HeaderFlags::NO_REPLY, &clear, &[]).unwrap();
     rig.set_irqs(0, 0x11, 1, &[]).unwrap();
     assert_eq!(fired(&fd), 0, "the unmask has seen the level as it is");
     // A completion outside any message.
@@ -454,24 +331,15 @@ fn msi_through_the_socket() {
     let (intx, msi) = (event(), event());
     rig.set_irqs(0, 0x24, 1, &[intx.as_fd()]).unwrap();
     // QEMU's order: enable in configuration space, then the eventfd.
-    rig.write(REGION_CONFIG, MSI_OFFSET as u64 + 2, &[0x81, 0])
-        .unwrap();
+    rig.write(REGION_CONFIG, MSI_OFFSET as u64 + 2, &[0x81, 0]).unwrap();
     rig.conn.set_interrupt(true, true);
     rig.set_irqs(1, 0x24, 1, &[msi.as_fd()]).unwrap();
     assert_eq!((fired(&intx), fired(&msi)), (0, 1), "the event was kept");
     rig.conn.set_interrupt(true, true);
     assert_eq!((fired(&intx), fired(&msi)), (0, 1));
-    rig.write(REGION_CONFIG, MSI_OFFSET as u64 + 2, &[0x80, 0])
-        .unwrap();
-    assert_eq!(
-        (fired(&intx), fired(&msi)),
-        (1, 0),
-        "back to INTA, which is asserted"
-    );
-    assert_eq!(
-        refused(rig.set_irqs(0, 0x14, 1, &[msi.as_fd()])),
-        Errno::NOTSUP
-    );
+    rig.write(REGION_CONFIG, MSI_OFFSET as u64 + 2, &[0x80, 0]).unwrap();
+    assert_eq!((fired(&intx), fired(&msi)), (1, 0), "back to INTA, which is asserted");
+    assert_eq!(refused(rig.set_irqs(0, 0x14, 1, &[msi.as_fd()])), Errno::NOTSUP);
     assert_eq!(refused(rig.set_irqs(0, 0x27, 1, &[])), Errno::INVAL);
 }
 
@@ -500,26 +368,15 @@ fn reset_resets_everything_but_the_monitors_set_up() {
 #[test]
 fn unsupported_commands_are_answered() {
     let mut rig = Rig::new();
-    for command in [
-        Command::DmaRead,
-        Command::DmaWrite,
-        Command::DeviceFeature,
-        Command::MigDataRead,
-    ] {
+    for command in
+        [Command::DmaRead, Command::DmaWrite, Command::DeviceFeature, Command::MigDataRead]
+    {
         assert_eq!(refused(rig.call(command, &[1; 100], &[])), Errno::NOTSUP);
     }
     let flags = HeaderFlags::empty();
     for command in [0, 14, 19, 0xffff] {
-        let header = Header {
-            id: 1,
-            command,
-            size: 16 + 5000,
-            flags,
-            error: 0,
-        };
-        rig.client
-            .send_raw(&[&header.encode()[..], &[0xa5; 5000]].concat(), &[])
-            .unwrap();
+        let header = Header { id: 1, command, size: 16 + 5000, flags, error: 0 };
+        rig.client.send_raw(&[&header.encode()[..], &[0xa5; 5000]].concat(), &[]).unwrap();
         rig.turn().unwrap();
         assert_eq!(refused(rig.client.receive(1)), Errno::NOTSUP);
     }
@@ -552,14 +409,8 @@ fn a_slow_reader_stops_being_served_and_loses_nothing() {
     for id in sent {
         while rig.conn.wants_write() {
             // Make room for the rest of the reply that is kept.
-            let mut poll = [rustix::event::PollFd::new(
-                &rig.conn,
-                rustix::event::PollFlags::OUT,
-            )];
-            let now = rustix::event::Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
+            let mut poll = [rustix::event::PollFd::new(&rig.conn, rustix::event::PollFlags::OUT)];
+            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
             if rustix::event::poll(&mut poll, Some(&now)).unwrap() == 0 {
                 break;
             }
@@ -577,9 +428,7 @@ fn a_turn_is_bounded() {
     let mut rig = Rig::new();
     let payload = access_payload(REGION_BAR5, 0, 4, &[0; 4]);
     for _ in 0..200 {
-        rig.client
-            .send(Command::RegionWrite, HeaderFlags::NO_REPLY, &payload, &[])
-            .unwrap();
+        rig.client.send(Command::RegionWrite, HeaderFlags::NO_REPLY, &payload, &[]).unwrap();
     }
     let mut before = 0;
     while before < 200 {
@@ -601,9 +450,7 @@ fn the_end_is_clean_between_messages() {
     // Also if the peer left replies unread.
     let mut rig = Rig::new();
     let payload = access_payload(REGION_BAR5, 0, 4, &[]);
-    rig.client
-        .send(Command::RegionRead, HeaderFlags::empty(), &payload, &[])
-        .unwrap();
+    rig.client.send(Command::RegionRead, HeaderFlags::empty(), &payload, &[]).unwrap();
     rig.turn().unwrap();
     drop(rig.client);
     assert_eq!(rig.conn.on_ready(&mut rig.dev), Err(Disconnect::Clean));
@@ -637,10 +484,7 @@ fn large_memory_is_released_in_the_background() {
     let address = 0;
     assert_eq!(rig.dma_read(0), Err(DmaError::Unmapped { address }));
     let inode = format!(" {} ", rustix::fs::fstat(&file).unwrap().st_ino);
-    while std::fs::read_to_string("/proc/self/maps")
-        .unwrap()
-        .contains(&inode)
-    {
+    while std::fs::read_to_string("/proc/self/maps").unwrap().contains(&inode) {
         assert!(start.elapsed() < Duration::from_secs(20), "never released");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -682,9 +526,7 @@ fn served_from_a_poll_loop() {
     client.negotiate().unwrap();
     client.region_write(REGION_CONFIG, 4, &[6]).unwrap();
     let file = memfd(1 << 20);
-    client
-        .dma_map(range(0, 1 << 20, 0), Some(file.as_fd()))
-        .unwrap();
+    client.dma_map(range(0, 1 << 20, 0), Some(file.as_fd())).unwrap();
     let start = Instant::now();
     for i in 0..2000 {
         client.write32(0x100, i).unwrap();

@@ -50,19 +50,10 @@ fn version_must_come_first_and_once() {
 
 #[test]
 fn a_version_that_cannot_be_accepted_is_answered_and_ends_it() {
-    for payload in [
-        &[][..],
-        &[0, 0],
-        &[1, 0, 0, 0],
-        &[0, 0, 0, 0, b'{'],
-        &[0, 0, 0, 0, b'{', 0],
-    ] {
+    for payload in [&[][..], &[0, 0], &[1, 0, 0, 0], &[0, 0, 0, 0, b'{'], &[0, 0, 0, 0, b'{', 0]] {
         let mut rig = Rig::silent();
         let bytes = message(1, 16 + payload.len() as u32, 0, payload);
-        assert_eq!(
-            end_of(&mut rig, &bytes),
-            ProtocolError::VersionRefused.into()
-        );
+        assert_eq!(end_of(&mut rig, &bytes), ProtocolError::VersionRefused.into());
         let (header, _) = rig.client.receive_any().unwrap();
         assert!(header.flags.contains(HeaderFlags::ERROR) && header.error != 0);
     }
@@ -109,20 +100,13 @@ fn messages_may_come_byte_by_byte() {
     let version = b"\0\0\0\0{\"capabilities\":{}}\0";
     let mut bytes = message(1, 16 + version.len() as u32, 0, version);
     bytes.extend(message(10, 33, 0, &access_payload(7, 4, 1, &[6])));
-    bytes.extend(message(
-        10,
-        36,
-        0x10,
-        &access_payload(5, 0, 4, &[1, 2, 3, 4]),
-    ));
+    bytes.extend(message(10, 36, 0x10, &access_payload(5, 0, 4, &[1, 2, 3, 4])));
     bytes.extend(message(9, 32, 0, &access_payload(5, 0, 4, &[])));
     for byte in bytes {
         rig.client.send_raw(&[byte], &[]).unwrap();
         rig.turn().unwrap();
     }
-    let commands: Vec<_> = (0..3)
-        .map(|_| rig.client.receive_any().unwrap().0.command)
-        .collect();
+    let commands: Vec<_> = (0..3).map(|_| rig.client.receive_any().unwrap().0.command).collect();
     assert_eq!(commands, [1, 10, 9]);
     assert_eq!(rig.dev.log, [('w', 0, 4), ('r', 0, 4)]);
 }
@@ -135,11 +119,8 @@ fn too_many_descriptors_end_it() {
         let mut rig = Rig::new();
         let bytes = message(13, 16, 0, &[]);
         rig.client.send_raw(&bytes, &fds[..count]).unwrap();
-        let expected = if count == 9 {
-            Err(ProtocolError::TooManyDescriptors.into())
-        } else {
-            Ok(())
-        };
+        let expected =
+            if count == 9 { Err(ProtocolError::TooManyDescriptors.into()) } else { Ok(()) };
         assert_eq!(rig.turn(), expected);
     }
     // Also if they come in portions with the parts of one message.
@@ -168,11 +149,8 @@ fn unwanted_descriptors_are_closed() {
     assert!(count() > 0);
     for _ in 0..50 {
         let fds = [file.as_fd(); 8];
-        for (command, payload) in [
-            (9, access_payload(5, 0, 4, &[])),
-            (2, vec![0; 7]),
-            (99, vec![]),
-        ] {
+        for (command, payload) in [(9, access_payload(5, 0, 4, &[])), (2, vec![0; 7]), (99, vec![])]
+        {
             let bytes = message(command, 16 + payload.len() as u32, 0, &payload);
             rig.client.send_raw(&bytes, &fds).unwrap();
             rig.turn().unwrap();
@@ -196,17 +174,11 @@ fn malformed_payloads_are_answered() {
             rig.client.send_raw(&bytes, &[]).unwrap();
             rig.turn().unwrap();
             let (header, rest) = rig.client.receive_any().unwrap();
-            assert!(
-                header.flags.contains(HeaderFlags::ERROR),
-                "{command} {payload:?}"
-            );
+            assert!(header.flags.contains(HeaderFlags::ERROR), "{command} {payload:?}");
             assert!(header.error != 0 && rest.is_empty());
         }
     }
-    let id = rig
-        .client
-        .send(Command::DeviceReset, HeaderFlags::empty(), &[], &[])
-        .unwrap();
+    let id = rig.client.send(Command::DeviceReset, HeaderFlags::empty(), &[], &[]).unwrap();
     rig.turn().unwrap();
     rig.client.receive(id).unwrap();
 }
@@ -240,11 +212,7 @@ fn plausible() -> impl Strategy<Value = Vec<u8>> {
         Just(u32::MAX),
         any::<u32>(),
     ];
-    (
-        0_u16..20,
-        prop_oneof![Just(0_u32), Just(0x10)],
-        proptest::collection::vec(field, 0..14),
-    )
+    (0_u16..20, prop_oneof![Just(0_u32), Just(0x10)], proptest::collection::vec(field, 0..14))
         .prop_map(|(command, flags, fields)| {
             let payload = words(&fields);
             message(command, 16 + payload.len() as u32, flags, &payload)
@@ -259,11 +227,7 @@ fn feed(rig: &mut Rig, bytes: &[u8], cuts: &[usize], with_fd: bool) {
     while at < bytes.len() {
         let end = (at + cuts.next().copied().unwrap_or(1).max(1)).min(bytes.len());
         let fds = [file.as_fd()];
-        let fds = if with_fd && at % 3 == 0 {
-            &fds[..]
-        } else {
-            &[]
-        };
+        let fds = if with_fd && at % 3 == 0 { &fds[..] } else { &[] };
         if rig.client.send_raw(&bytes[at..end], fds).is_err() {
             break;
         }

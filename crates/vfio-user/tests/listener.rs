@@ -38,21 +38,12 @@ fn a_live_server_is_neither_replaced_nor_disturbed() {
     let path = dir.path().join("ahci.sock");
     let live = Listener::bind(&path).unwrap();
     let error = Listener::bind(&path).unwrap_err();
-    assert!(
-        matches!(&error, ListenError::InUse(at) if *at == path),
-        "{error}"
-    );
-    assert!(
-        live.accept().unwrap().is_none(),
-        "the probe was not a connection"
-    );
+    assert!(matches!(&error, ListenError::InUse(at) if *at == path), "{error}");
+    assert!(live.accept().unwrap().is_none(), "the probe was not a connection");
     assert!(path.exists());
     let other = dir.path().join("datagram.sock");
     let _live = UnixDatagram::bind(&other).unwrap();
-    assert!(matches!(
-        Listener::bind(&other).unwrap_err(),
-        ListenError::InUse(_)
-    ));
+    assert!(matches!(Listener::bind(&other).unwrap_err(), ListenError::InUse(_)));
 }
 
 #[test]
@@ -60,21 +51,12 @@ fn other_files_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("precious");
     std::fs::write(&path, "data").unwrap();
-    assert!(matches!(
-        Listener::bind(&path).unwrap_err(),
-        ListenError::NotASocket(_)
-    ));
+    assert!(matches!(Listener::bind(&path).unwrap_err(), ListenError::NotASocket(_)));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "data");
     let missing = dir.path().join("no/such/dir.sock");
-    assert!(matches!(
-        Listener::bind(&missing).unwrap_err(),
-        ListenError::Os { .. }
-    ));
+    assert!(matches!(Listener::bind(&missing).unwrap_err(), ListenError::Os { .. }));
     let long = dir.path().join("x".repeat(200));
-    assert!(matches!(
-        Listener::bind(&long).unwrap_err(),
-        ListenError::TooLong(_)
-    ));
+    assert!(matches!(Listener::bind(&long).unwrap_err(), ListenError::TooLong(_)));
 }
 
 #[test]

@@ -33,12 +33,7 @@ impl Apt {
                 KEYRINGS[1]
             );
         };
-        for sub in [
-            "state/lists/partial",
-            "cache/archives/partial",
-            "log",
-            "parts",
-        ] {
+        for sub in ["state/lists/partial", "cache/archives/partial", "log", "parts"] {
             fs::create_dir_all(dir.join(sub))?;
         }
         fs::write(dir.join("status"), "")?;
@@ -57,9 +52,7 @@ impl Apt {
         )?;
         let host = run::output(Command::new("apt-config").arg("dump"))?;
         fs::write(dir.join("apt.conf"), config(dir, &host))?;
-        Ok(Self {
-            dir: dir.to_owned(),
-        })
+        Ok(Self { dir: dir.to_owned() })
     }
 
     fn command(&self, program: &str) -> Command {
@@ -90,22 +83,15 @@ impl Apt {
     pub(crate) fn download_closure(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
         let archives = self.dir.join("cache/archives");
         let plan = run::output(
-            self.command("apt-get")
-                .args(["install", "--yes", "--print-uris"])
-                .args(packages),
+            self.command("apt-get").args(["install", "--yes", "--print-uris"]).args(packages),
         )
         .context("apt can't resolve the lab's packages")?;
         let (count, bytes) = planned(&plan);
-        say::step(format_args!(
-            "downloading {count} packages, {} MB",
-            bytes / 1_000_000
-        ));
+        say::step(format_args!("downloading {count} packages, {} MB", bytes / 1_000_000));
         self.download(
             &archives,
             bytes,
-            self.command("apt-get")
-                .args(["install", "--yes", "--download-only"])
-                .args(packages),
+            self.command("apt-get").args(["install", "--yes", "--download-only"]).args(packages),
         )?;
         debs(&archives)
     }
@@ -120,10 +106,7 @@ impl Apt {
         self.download(
             into,
             0,
-            self.command("apt-get")
-                .current_dir(into)
-                .arg("download")
-                .args(packages),
+            self.command("apt-get").current_dir(into).arg("download").args(packages),
         )?;
         debs(into)
     }
@@ -131,9 +114,7 @@ impl Apt {
     fn download(&self, into: &Path, total: u64, cmd: &mut Command) -> Result<()> {
         let log_path = self.dir.join("log/download");
         let log = fs::File::create(&log_path)?;
-        cmd.stdin(std::process::Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        cmd.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut apt = Running::spawn("apt-get", cmd)?;
         let mut meter = say::Meter::new("downloaded");
         let status = loop {

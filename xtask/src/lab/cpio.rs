@@ -26,12 +26,7 @@ pub(crate) struct Archive<W: Write> {
 
 impl<W: Write> Archive<W> {
     pub(crate) fn new(out: W) -> Self {
-        Self {
-            out,
-            at: 0,
-            inode: 0,
-            names: BTreeSet::new(),
-        }
+        Self { out, at: 0, inode: 0, names: BTreeSet::new() }
     }
 
     /// A file from the host, with the given permissions. A name that is there already is skipped.
@@ -146,11 +141,7 @@ mod tests {
         let file = &text[112..];
         assert!(file.starts_with("07070100000002000081a4"));
         assert_eq!(&file[6 + 8 * 6..6 + 8 * 7], "00000003", "size");
-        assert_eq!(
-            &file[6 + 8 * 11..6 + 8 * 12],
-            "00000004",
-            "length of the name"
-        );
+        assert_eq!(&file[6 + 8 * 11..6 + 8 * 12], "00000004", "length of the name");
         assert_eq!(&bytes[112 + 110..112 + 114], b"a/b\0");
         assert_eq!(&bytes[112 + 116..112 + 120], b"xyz\0", "data padded to 4");
         let device = &text[232..];

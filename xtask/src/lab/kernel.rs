@@ -49,11 +49,7 @@ pub(crate) fn install(apt: &Apt, prefix: &Prefix, kernel: &Kernel, into: &Path) 
         fs::rename(&modules, root.join("lib/modules"))?;
     }
     run::output(prefix.command("depmod")?.arg("-b").arg(&root).arg(&version))?;
-    archive(
-        &root.join("lib/modules").join(&version),
-        &version,
-        &into.join("modules.cpio"),
-    )?;
+    archive(&root.join("lib/modules").join(&version), &version, &into.join("modules.cpio"))?;
     fs::write(into.join("version"), format!("{version}\n"))?;
     Ok(())
 }
@@ -93,10 +89,7 @@ fn packages(apt: &Apt, kernel: &Kernel) -> Result<Vec<String>> {
 }
 
 fn field<'a>(stanza: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    stanza
-        .iter()
-        .find(|(k, _)| k == name)
-        .map(|(_, v)| v.as_str())
+    stanza.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
 }
 
 /// The dependencies of a package that are parts of a kernel (by their name, with a version in it).
@@ -124,11 +117,7 @@ fn archive(modules: &Path, version: &str, to: &Path) -> Result<()> {
     }
     for entry in fs::read_dir(modules)? {
         let path: PathBuf = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_file() && name.starts_with("modules.") {
             archive.host_file(&format!("{base}/{name}"), &path, 0o644)?;
         }
@@ -177,10 +166,7 @@ mod tests {
         );
         assert_eq!(
             parts(&stanza[0]),
-            [
-                "linux-binary-7.3.4+deb13-cloud-amd64",
-                "linux-modules-7.3.4+deb13-cloud-amd64"
-            ]
+            ["linux-binary-7.3.4+deb13-cloud-amd64", "linux-modules-7.3.4+deb13-cloud-amd64"]
         );
     }
 }

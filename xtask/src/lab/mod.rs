@@ -113,10 +113,7 @@ impl Lab {
     pub(crate) fn file(&self, path: &str) -> Result<PathBuf> {
         let path = self.root().join(path);
         if !path.exists() {
-            bail!(
-                "{} is missing from the lab: run `cargo xtask lab --force`",
-                path.display()
-            );
+            bail!("{} is missing from the lab: run `cargo xtask lab --force`", path.display());
         }
         Ok(path)
     }

@@ -14,10 +14,7 @@ use crate::run;
 const OLDEST: (u32, u32) = (10, 1);
 
 pub(crate) enum Qemu {
-    System {
-        program: PathBuf,
-        version: (u32, u32),
-    },
+    System { program: PathBuf, version: (u32, u32) },
     Lab,
 }
 
@@ -66,13 +63,7 @@ impl fmt::Display for Qemu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::System { program, version } => {
-                write!(
-                    f,
-                    "QEMU {}.{} ({})",
-                    version.0,
-                    version.1,
-                    program.display()
-                )
+                write!(f, "QEMU {}.{} ({})", version.0, version.1, program.display())
             }
             Self::Lab => write!(f, "QEMU of the lab"),
         }
@@ -111,10 +102,7 @@ mod tests {
 
     #[test]
     fn versions() {
-        assert_eq!(
-            version("QEMU emulator version 11.1.3 (Debian 1:11)"),
-            Some((11, 1))
-        );
+        assert_eq!(version("QEMU emulator version 11.1.3 (Debian 1:11)"), Some((11, 1)));
         assert_eq!(version("QEMU emulator version 7.2.22"), Some((7, 2)));
         assert_eq!(version("nonsense"), None);
     }

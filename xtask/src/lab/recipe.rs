@@ -63,16 +63,8 @@ pub(crate) struct Kernel {
 
 /// The cloud kernels: small, with `ahci` as a module and ext4 built in.
 pub(crate) const KERNELS: &[Kernel] = &[
-    Kernel {
-        name: "6.12",
-        package: "linux-image-cloud-amd64",
-        version: "6.12.",
-    },
-    Kernel {
-        name: "7",
-        package: "linux-image-cloud-amd64",
-        version: "7.",
-    },
+    Kernel { name: "6.12", package: "linux-image-cloud-amd64", version: "6.12." },
+    Kernel { name: "7", package: "linux-image-cloud-amd64", version: "7." },
 ];
 
 pub(crate) fn packages(system_qemu: bool) -> Vec<&'static str> {
@@ -94,9 +86,7 @@ pub(crate) fn text(system_qemu: bool) -> String {
 
 /// FNV-1a: a short name for a recipe, the same on every machine.
 pub(crate) fn hash(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |h: u32, b| {
-        (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
-    })
+    text.bytes().fold(0x811c_9dc5, |h: u32, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]

@@ -29,10 +29,7 @@ struct Source {
 
 /// The mirror's URL, from the environment or apt's lists.
 pub(crate) fn mirror() -> Result<String> {
-    if let Some(url) = std::env::var("FREEWHEEL_DEBIAN_MIRROR")
-        .ok()
-        .filter(|u| !u.is_empty())
-    {
+    if let Some(url) = std::env::var("FREEWHEEL_DEBIAN_MIRROR").ok().filter(|u| !u.is_empty()) {
         return Ok(url);
     }
     let mut found = Vec::new();
@@ -71,11 +68,7 @@ pub(crate) fn mirror() -> Result<String> {
 fn choose(sources: &[Source]) -> Option<String> {
     sources
         .iter()
-        .find(|s| {
-            s.suites
-                .iter()
-                .any(|suite| DEBIAN_SUITES.contains(&suite.as_str()))
-        })
+        .find(|s| s.suites.iter().any(|suite| DEBIAN_SUITES.contains(&suite.as_str())))
         .map(|s| s.uri.trim_end_matches('/').to_owned())
 }
 
@@ -84,10 +77,7 @@ fn one_line(text: &str) -> Vec<Source> {
     let mut found = Vec::new();
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
-        let Some(rest) = line
-            .strip_prefix("deb")
-            .filter(|r| r.starts_with([' ', '\t']))
-        else {
+        let Some(rest) = line.strip_prefix("deb").filter(|r| r.starts_with([' ', '\t'])) else {
             continue;
         };
         let rest = rest.trim();
@@ -97,10 +87,7 @@ fn one_line(text: &str) -> Vec<Source> {
         };
         let mut words = rest.split_whitespace();
         if let (Some(uri), Some(suite)) = (words.next(), words.next()) {
-            found.push(Source {
-                uri: uri.to_owned(),
-                suites: vec![suite.to_owned()],
-            });
+            found.push(Source { uri: uri.to_owned(), suites: vec![suite.to_owned()] });
         }
     }
     found
@@ -123,10 +110,7 @@ fn deb822(text: &str) -> Vec<Source> {
         for uri in get("URIs").split_whitespace() {
             found.push(Source {
                 uri: uri.to_owned(),
-                suites: get("Suites")
-                    .split_whitespace()
-                    .map(str::to_owned)
-                    .collect(),
+                suites: get("Suites").split_whitespace().map(str::to_owned).collect(),
             });
         }
     }

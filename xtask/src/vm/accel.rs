@@ -24,30 +24,17 @@ pub(crate) fn choose(lab: &Lab, kernel: &Kernel) -> Result<Accel> {
         }
         _ => {}
     }
-    if OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_err()
-    {
+    if OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
         return Ok(Accel::Tcg);
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let note = lab.dir().join("accel");
     let known = fs::read_to_string(&note).unwrap_or_default();
     if let Some(name) = known.strip_prefix(boot.trim()) {
-        return Ok(if name.trim() == Accel::Kvm.name() {
-            Accel::Kvm
-        } else {
-            Accel::Tcg
-        });
+        return Ok(if name.trim() == Accel::Kvm.name() { Accel::Kvm } else { Accel::Tcg });
     }
     say::step("trying whether KVM runs a guest here");
-    let accel = if runs(lab, kernel)? {
-        Accel::Kvm
-    } else {
-        Accel::Tcg
-    };
+    let accel = if runs(lab, kernel)? { Accel::Kvm } else { Accel::Tcg };
     say::step(format_args!("guests run with {}", accel.name()));
     // Only a short cut for the next time.
     let _ = fs::write(&note, format!("{} {}\n", boot.trim(), accel.name()));

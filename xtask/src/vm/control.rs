@@ -23,11 +23,7 @@ pub(crate) fn call(socket: &Path, method: &str, params: Value) -> Result<Value> 
     let mut line = String::new();
     loop {
         line.clear();
-        if reader
-            .read_line(&mut line)
-            .with_context(|| format!("no answer to {method}"))?
-            == 0
-        {
+        if reader.read_line(&mut line).with_context(|| format!("no answer to {method}"))? == 0 {
             bail!("the control socket closed without an answer to {method}");
         }
         let answer: Value = serde_json::from_str(&line)
@@ -64,20 +60,14 @@ impl Watch {
     }
 
     pub(crate) fn newest(&self) -> Value {
-        self.newest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// The sum of a counter over all disks; `None` if no disk has it.
 pub(crate) fn disks_sum(status: &Value, counter: &str) -> Option<u64> {
     let disks = status["disks"].as_array()?;
-    disks
-        .iter()
-        .filter_map(|d| find(d, counter)?.as_u64())
-        .reduce(|a, b| a + b)
+    disks.iter().filter_map(|d| find(d, counter)?.as_u64()).reduce(|a, b| a + b)
 }
 
 /// The longest time from the guest's stop or reset of a port to its completion, in microseconds.
@@ -92,18 +82,13 @@ pub(crate) fn stop_us_max(status: &Value) -> Option<f64> {
         .filter_map(|h| h["resets"].as_array())
         .flatten()
         .filter_map(|r| number(r, &["stop_us", "us", "took_us"]));
-    hbas.iter()
-        .filter_map(|h| number(h, &["stop_us_max"]))
-        .chain(listed)
-        .reduce(f64::max)
+    hbas.iter().filter_map(|h| number(h, &["stop_us_max"])).chain(listed).reduce(f64::max)
 }
 
 /// A field of an object, or of an object in it.
 fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     let object = value.as_object()?;
-    object
-        .get(key)
-        .or_else(|| object.values().find_map(|inner| find(inner, key)))
+    object.get(key).or_else(|| object.values().find_map(|inner| find(inner, key)))
 }
 
 #[cfg(test)]

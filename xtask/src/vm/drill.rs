@@ -47,11 +47,7 @@ pub(crate) fn run(setting: &Setting, device: &Device, fault: &str) -> Result<Col
     let seen = rig.follow(limit, |rig, seen| host.tick(rig, seen))?;
     let stopped = Instant::now();
 
-    let mut column = Column {
-        title: device.title(),
-        rows: Vec::new(),
-        failures: Vec::new(),
-    };
+    let mut column = Column { title: device.title(), rows: Vec::new(), failures: Vec::new() };
     column.smoothness(&rig, &seen, stopped);
     column.recovery(&seen, trim);
     if device.is_freewheel() {
@@ -103,10 +99,7 @@ impl Host {
     fn tick(&mut self, rig: &mut Rig, seen: &Seen) -> Result<Flow> {
         let news = [
             (seen.drill_begin, "the drill begins"),
-            (
-                seen.timeout,
-                "Linux has noticed: the command doesn't come back",
-            ),
+            (seen.timeout, "Linux has noticed: the command doesn't come back"),
             (seen.reset, "libata resets the port"),
             (seen.recovered, "the guest has recovered"),
             (seen.drill_end, "the drill is over"),
@@ -117,9 +110,7 @@ impl Host {
                 say::step(format_args!("  {what}"));
             }
         }
-        let due = seen
-            .recovered
-            .is_some_and(|at| at.elapsed() > RELEASE_AFTER);
+        let due = seen.recovered.is_some_and(|at| at.elapsed() > RELEASE_AFTER);
         if self.freewheel && self.hangs && due && self.released.is_none() {
             say::step("  letting go what hangs");
             self.released = Some(rig.server.release().map_err(|e| format!("{e:#}")));
@@ -185,18 +176,12 @@ impl Column {
     fn recovery(&mut self, seen: &Seen, trim: bool) {
         let since = |at: Option<Instant>| match (seen.drill_begin, at) {
             (Some(begin), Some(at)) => {
-                format!(
-                    "after {:.1} s",
-                    at.saturating_duration_since(begin).as_secs_f64()
-                )
+                format!("after {:.1} s", at.saturating_duration_since(begin).as_secs_f64())
             }
             (_, None) => "never".to_owned(),
             (None, _) => "before the drill".to_owned(),
         };
-        self.row(
-            "libata reset the port",
-            format!("{} ({}x)", since(seen.reset), seen.resets),
-        );
+        self.row("libata reset the port", format!("{} ({}x)", since(seen.reset), seen.resets));
         self.row("guest recovered", since(seen.recovered));
         if seen.reset.is_none() {
             self.fail("libata did not reset the port: the fault did not bite");
@@ -290,20 +275,12 @@ impl Column {
 /// A duration, in a unit that suits both a heartbeat and a freeze.
 fn seconds(d: Duration) -> String {
     let s = d.as_secs_f64();
-    if s < 10.0 {
-        format!("{:.0} ms", s * 1000.0)
-    } else {
-        format!("{s:.1} s")
-    }
+    if s < 10.0 { format!("{:.0} ms", s * 1000.0) } else { format!("{s:.1} s") }
 }
 
 /// Print columns side by side; whether all passed.
 pub(crate) fn print(fault: &str, setting: &Setting, columns: &[Column]) -> bool {
-    println!(
-        "drill {fault}    kernel {}, {}",
-        setting.kernel.title,
-        setting.accel.name()
-    );
+    println!("drill {fault}    kernel {}, {}", setting.kernel.title, setting.accel.name());
     print!("{:24}", "");
     for column in columns {
         print!("{:>22}", column.title);
@@ -325,14 +302,7 @@ pub(crate) fn print(fault: &str, setting: &Setting, columns: &[Column]) -> bool 
     }
     print!("{:24}", "verdict");
     for column in columns {
-        print!(
-            "{:>22}",
-            if column.failures.is_empty() {
-                column.praise()
-            } else {
-                "FAILED"
-            }
-        );
+        print!("{:>22}", if column.failures.is_empty() { column.praise() } else { "FAILED" });
     }
     println!();
     for column in columns {
@@ -345,11 +315,7 @@ pub(crate) fn print(fault: &str, setting: &Setting, columns: &[Column]) -> bool 
 
 impl Column {
     fn praise(&self) -> &'static str {
-        if self.title.starts_with("freewheel") {
-            "passed"
-        } else {
-            "for comparison"
-        }
+        if self.title.starts_with("freewheel") { "passed" } else { "for comparison" }
     }
 }
 

@@ -73,26 +73,14 @@ impl Guest {
             .arg("q35,sata=off,memory-backend=mem")
             .args(["-accel", boot.accel.name()])
             .args(["-cpu", "max", "-smp", "2", "-m", "1G"])
-            .args([
-                "-nodefaults",
-                "-display",
-                "none",
-                "-no-reboot",
-                "-monitor",
-                "none",
-            ])
+            .args(["-nodefaults", "-display", "none", "-no-reboot", "-monitor", "none"])
             .args(["-object", "memory-backend-memfd,id=mem,size=1G,share=on"])
             .arg("-kernel")
             .arg(boot.image)
             .arg("-initrd")
             .arg(&initramfs)
             .args(["-append", "console=ttyS0,115200 panic=-1"])
-            .args([
-                "-chardev",
-                "stdio,id=console,signal=off",
-                "-serial",
-                "chardev:console",
-            ])
+            .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
             .arg("-chardev")
             .arg(format!("socket,id=markers,path={}", markers.display()))
             .args(["-serial", "chardev:markers"])
@@ -115,13 +103,7 @@ impl Guest {
                 serial::listen(port, false, start, log, sender);
             }
         });
-        Ok(Self {
-            qemu,
-            events,
-            qmp: Poller::start(monitor),
-            start,
-            logs: boot.logs.to_owned(),
-        })
+        Ok(Self { qemu, events, qmp: Poller::start(monitor), start, logs: boot.logs.to_owned() })
     }
 
     /// The next thing that the guest does, if it does any until then.
@@ -130,10 +112,9 @@ impl Guest {
         match self.events.recv_timeout(left) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(Event {
-                at: Instant::now(),
-                what: What::Closed,
-            }),
+            Err(RecvTimeoutError::Disconnected) => {
+                Some(Event { at: Instant::now(), what: What::Closed })
+            }
         }
     }
 

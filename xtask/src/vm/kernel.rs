@@ -30,11 +30,6 @@ impl Kernel {
             });
         }
         let (image, initramfs) = lab.kernel(wanted)?;
-        Ok(Self {
-            title: lab.kernel_version(wanted)?,
-            name: wanted.to_owned(),
-            image,
-            initramfs,
-        })
+        Ok(Self { title: lab.kernel_version(wanted)?, name: wanted.to_owned(), image, initramfs })
     }
 }

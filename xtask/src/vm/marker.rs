@@ -27,10 +27,7 @@ impl Marker {
 
     /// The value of a word (empty for one without), if the word is there.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        self.words
-            .iter()
-            .find(|(k, _)| k == key)
-            .map(|(_, v)| v.as_str())
+        self.words.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
     /// Whether a word is there with this value.
@@ -80,14 +77,8 @@ mod tests {
         let at = |ms| t0 + Duration::from_millis(ms);
         let beats = [at(0), at(1100), at(1300), at(1900), at(5000)];
         // Only what lies inside counts, with both ends as beats.
-        assert_eq!(
-            longest_gap(&beats, at(1000), at(2000)),
-            Duration::from_millis(600)
-        );
-        assert_eq!(
-            longest_gap(&beats, at(1000), at(3000)),
-            Duration::from_millis(1100)
-        );
+        assert_eq!(longest_gap(&beats, at(1000), at(2000)), Duration::from_millis(600));
+        assert_eq!(longest_gap(&beats, at(1000), at(3000)), Duration::from_millis(1100));
         assert_eq!(longest_gap(&[], at(0), at(700)), Duration::from_millis(700));
         assert_eq!(longest_gap(&beats, at(9), at(9)), Duration::ZERO);
     }

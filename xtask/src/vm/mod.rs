@@ -69,9 +69,7 @@ impl VmArgs {
     /// From words as on the command line, for other tasks that run guests.
     pub(crate) fn parse(words: &[&str]) -> Result<Self> {
         let command = VmArgs::augment_args(clap::Command::new("vm").no_binary_name(true));
-        Ok(VmArgs::from_arg_matches(
-            &command.try_get_matches_from(words)?,
-        )?)
+        Ok(VmArgs::from_arg_matches(&command.try_get_matches_from(words)?)?)
     }
 }
 
@@ -91,22 +89,14 @@ pub(crate) fn main(args: &VmArgs) -> Result<bool> {
     let lab = Lab::ensure()?;
     let kernel = Kernel::find(&lab, &args.kernel)?;
     let accel = accel::choose(&lab, &kernel)?;
-    let setting = Setting {
-        lab: &lab,
-        accel,
-        kernel: &kernel,
-        args: &args.qemu,
-        show: args.show_console,
-    };
+    let setting =
+        Setting { lab: &lab, accel, kernel: &kernel, args: &args.qemu, show: args.show_console };
     if args.drill {
         return drills(&setting, args);
     }
     let device = match args.device {
         Some(Other::QemuAhci) => Device::QemuAhci { trim_delay: None },
-        None => Device::Freewheel {
-            engine: args.engine.unwrap_or(Engine::IoUring),
-            fault: None,
-        },
+        None => Device::Freewheel { engine: args.engine.unwrap_or(Engine::IoUring), fault: None },
     };
     plain::run(&setting, &device)
 }
@@ -126,19 +116,14 @@ fn drills(setting: &Setting, args: &VmArgs) -> Result<bool> {
             Some(Other::QemuAhci) => Vec::new(),
             None => engines
                 .iter()
-                .map(|engine| Device::Freewheel {
-                    engine: *engine,
-                    fault: Some(fault.to_owned()),
-                })
+                .map(|engine| Device::Freewheel { engine: *engine, fault: Some(fault.to_owned()) })
                 .collect(),
         };
         if args.against_qemu || args.device.is_some() {
             if !fault.starts_with("discard") {
                 bail!("QEMU's own AHCI can only be compared with a slow TRIM: leave out --fault");
             }
-            devices.push(Device::QemuAhci {
-                trim_delay: Some(QEMU_TRIM_DELAY),
-            });
+            devices.push(Device::QemuAhci { trim_delay: Some(QEMU_TRIM_DELAY) });
         }
         let mut columns = Vec::new();
         for device in &devices {

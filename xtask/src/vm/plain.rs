@@ -27,10 +27,7 @@ pub(crate) fn run(setting: &Setting, device: &Device) -> Result<bool> {
     let mut told = 0;
     let seen = rig.follow(LIMIT, |_, seen| {
         for (step, rc) in &seen.steps[told..] {
-            say::step(format_args!(
-                "  {step}{}",
-                if *rc == 0 { "" } else { ": FAILED" }
-            ));
+            say::step(format_args!("  {step}{}", if *rc == 0 { "" } else { ": FAILED" }));
         }
         told = seen.steps.len();
         Ok(Flow::GoOn)
@@ -41,12 +38,7 @@ pub(crate) fn run(setting: &Setting, device: &Device) -> Result<bool> {
         failures.extend(rig.guest.failure());
     }
     let mib = |bytes: u64| bytes >> 20;
-    let measure = |name: &str| {
-        seen.measures
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, b)| *b)
-    };
+    let measure = |name: &str| seen.measures.iter().find(|(n, _)| n == name).map(|(_, b)| *b);
     let mut trim = "not measured".to_owned();
     match (measure("written"), measure("trimmed")) {
         (Some(before), Some(after)) => {
@@ -73,22 +65,14 @@ pub(crate) fn run(setting: &Setting, device: &Device) -> Result<bool> {
     let boot = seen.boot.map(|b| b - rig.guest.start).unwrap_or_default();
     let steps: Vec<&str> = seen.steps.iter().map(|(s, _)| s.as_str()).collect();
     println!("guest     {} on {}", setting.kernel.title, device.title());
-    println!(
-        "boot      {:.1} s ({})",
-        boot.as_secs_f64(),
-        setting.accel.name()
-    );
+    println!("boot      {:.1} s ({})", boot.as_secs_f64(), setting.accel.name());
     println!("steps     {}", steps.join(", "));
     println!("fstrim    {trim}");
     println!("e2fsck    {check}");
     for failure in &failures {
         println!("failed    {failure}");
     }
-    let verdict = if failures.is_empty() {
-        "passed"
-    } else {
-        "FAILED"
-    };
+    let verdict = if failures.is_empty() { "passed" } else { "FAILED" };
     println!("{verdict} in {:.1} s", start.elapsed().as_secs_f64());
     if !failures.is_empty() {
         eprintln!("{}", rig.guest.last_words());

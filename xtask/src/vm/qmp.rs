@@ -76,9 +76,8 @@ fn ask(stream: &UnixStream, samples: &Mutex<Samples>) -> std::io::Result<()> {
     let mut writer = stream.try_clone()?;
     let mut line = String::new();
     reader.read_line(&mut line)?; // the greeting
-    for command in ["qmp_capabilities", "query-status"]
-        .into_iter()
-        .chain(std::iter::repeat("query-status"))
+    for command in
+        ["qmp_capabilities", "query-status"].into_iter().chain(std::iter::repeat("query-status"))
     {
         let asked = Instant::now();
         lock(samples).pending = Some(asked);
@@ -114,12 +113,7 @@ mod tests {
     fn longest_counts_what_overlaps() {
         let t0 = Instant::now();
         let s = Duration::from_secs;
-        let samples = [
-            (t0, s(9)),
-            (t0 + s(10), s(1)),
-            (t0 + s(12), s(20)),
-            (t0 + s(40), s(99)),
-        ];
+        let samples = [(t0, s(9)), (t0 + s(10), s(1)), (t0 + s(12), s(20)), (t0 + s(40), s(99))];
         let got = |b, e| longest(samples.iter().copied(), t0 + s(b), t0 + s(e));
         assert_eq!(got(10, 11), s(1));
         assert_eq!(got(10, 30), s(20));

@@ -53,13 +53,7 @@ impl Rig {
         let name = format!("{name}-{}-{}", device.title(), setting.kernel.name);
         let name: String = name
             .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || c == '.' {
-                    c
-                } else {
-                    '-'
-                }
-            })
+            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
             .collect();
         let logs = workspace::target_dir()?.join("vm").join(name);
         // A run that is still writing there keeps its own, now nameless files.
@@ -70,13 +64,8 @@ impl Rig {
         if formatted {
             image.mkfs(setting.lab)?;
         }
-        let server = Server::start(
-            setting.lab,
-            device,
-            &image,
-            scratch.path(),
-            &logs.join("disk.log"),
-        )?;
+        let server =
+            Server::start(setting.lab, device, &image, scratch.path(), &logs.join("disk.log"))?;
         let args = [&server.qemu_args[..], setting.args].concat();
         let guest = Guest::start(&Boot {
             lab: setting.lab,
@@ -88,14 +77,7 @@ impl Rig {
             scratch: scratch.path(),
             logs: &logs,
         })?;
-        Ok(Self {
-            guest,
-            server,
-            image,
-            logs,
-            show: setting.show,
-            _scratch: scratch,
-        })
+        Ok(Self { guest, server, image, logs, show: setting.show, _scratch: scratch })
     }
 
     /// Follow the guest until its console closes, time is up, or `tick` (called after each event,
@@ -226,10 +208,7 @@ impl Seen {
         if let Some((step, rc)) = self.failed_step() {
             Some(format!("step {step} failed with {rc}"))
         } else if let Some(limit) = self.late {
-            Some(format!(
-                "the guest was not through after {} s, {last}",
-                limit.as_secs()
-            ))
+            Some(format!("the guest was not through after {} s, {last}", limit.as_secs()))
         } else if self.end.is_none() {
             Some(format!("the guest stopped {last}"))
         } else {
@@ -248,15 +227,8 @@ mod tests {
         let at = Instant::now();
         seen.console(at, "ata1: EH complete");
         seen.console(at, "ata1: hard resetting link");
-        assert_eq!(
-            (seen.resets, seen.recovered),
-            (0, None),
-            "at boot nothing counts"
-        );
-        seen.console(
-            at,
-            "ata1.00: exception Emask 0x0 SAct 0x1 SErr 0x0 action 0x6 frozen",
-        );
+        assert_eq!((seen.resets, seen.recovered), (0, None), "at boot nothing counts");
+        seen.console(at, "ata1.00: exception Emask 0x0 SAct 0x1 SErr 0x0 action 0x6 frozen");
         seen.console(at, "[   40.1] ata1: hard resetting link");
         seen.console(at, "ata1: EH complete");
         assert_eq!((seen.resets, seen.recovered), (1, Some(at)));
@@ -265,15 +237,9 @@ mod tests {
     #[test]
     fn endings() {
         let mut seen = Seen::default();
-        assert_eq!(
-            seen.unfinished().unwrap(),
-            "the guest stopped before its job began"
-        );
+        assert_eq!(seen.unfinished().unwrap(), "the guest stopped before its job began");
         seen.steps.push(("mkfs".into(), 0));
-        assert_eq!(
-            seen.unfinished().unwrap(),
-            "the guest stopped after step mkfs"
-        );
+        assert_eq!(seen.unfinished().unwrap(), "the guest stopped after step mkfs");
         seen.steps.push(("mount".into(), 2));
         assert_eq!(seen.unfinished().unwrap(), "step mount failed with 2");
         seen.steps.pop();

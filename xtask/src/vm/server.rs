@@ -19,10 +19,7 @@ use crate::{run, workspace};
 #[derive(Clone, Debug)]
 pub(crate) enum Device {
     /// Freewheel with this engine, and maybe a fault.
-    Freewheel {
-        engine: Engine,
-        fault: Option<String>,
-    },
+    Freewheel { engine: Engine, fault: Option<String> },
     /// QEMU's AHCI, with this many seconds' delay of each TRIM.
     QemuAhci { trim_delay: Option<u64> },
 }
@@ -86,18 +83,13 @@ impl Server {
 
     /// Let everything go that a fault holds.
     pub(crate) fn release(&self) -> Result<()> {
-        let control = self
-            .control
-            .as_ref()
-            .context("this disk has no control socket")?;
+        let control = self.control.as_ref().context("this disk has no control socket")?;
         control::call(control, "fault.release", json!({})).map(drop)
     }
 
     /// The newest status seen, or null.
     pub(crate) fn status(&self) -> serde_json::Value {
-        self.watch
-            .as_ref()
-            .map_or(serde_json::Value::Null, Watch::newest)
+        self.watch.as_ref().map_or(serde_json::Value::Null, Watch::newest)
     }
 
     /// Wait for `freewheel serve` to end by itself, as it must when QEMU has gone.
@@ -126,11 +118,7 @@ fn freewheel(
     let program = workspace::build_freewheel()?;
     let socket = sockets.join("vfio.sock");
     let control = sockets.join("control.sock");
-    let mut disk = format!(
-        "path={},format=raw,engine={}",
-        image.path().display(),
-        engine.name()
-    );
+    let mut disk = format!("path={},format=raw,engine={}", image.path().display(), engine.name());
     if let Some(fault) = fault {
         disk += &format!(",fault={fault}");
     }
@@ -211,9 +199,7 @@ fn qemu_ahci(
 fn spawn(name: &'static str, cmd: &mut Command, log: &Path) -> Result<Running> {
     let file =
         File::create(log).with_context(|| format!("can't write the log {}", log.display()))?;
-    cmd.stdin(Stdio::null())
-        .stdout(file.try_clone()?)
-        .stderr(file);
+    cmd.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     Running::spawn(name, cmd)
 }
 

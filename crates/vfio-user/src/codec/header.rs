@@ -24,10 +24,7 @@ const TYPE_MASK: u32 = 0xf;
 /// The numbers of the commands (section *Commands*).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
-#[expect(
-    missing_docs,
-    reason = "the names are the specification's, and say it all"
-)]
+#[expect(missing_docs, reason = "the names are the specification's, and say it all")]
 pub enum Command {
     Version = 1,
     DmaMap = 2,
@@ -123,9 +120,7 @@ impl Header {
     pub fn decode(bytes: &[u8; Self::SIZE]) -> Result<Self, HeaderError> {
         let raw: Raw = zerocopy::transmute!(*bytes);
         let size = raw.size.get();
-        let payload = (size as usize)
-            .checked_sub(Self::SIZE)
-            .ok_or(HeaderError::TooShort(size))?;
+        let payload = (size as usize).checked_sub(Self::SIZE).ok_or(HeaderError::TooShort(size))?;
         if payload > MAX_PAYLOAD {
             return Err(HeaderError::TooLong(size));
         }
@@ -160,9 +155,7 @@ impl Header {
     /// How many bytes follow the header; at most [`MAX_PAYLOAD`].
     #[must_use]
     pub fn payload_len(&self) -> usize {
-        (self.size as usize)
-            .saturating_sub(Self::SIZE)
-            .min(MAX_PAYLOAD)
+        (self.size as usize).saturating_sub(Self::SIZE).min(MAX_PAYLOAD)
     }
 
     /// Whether the message is a reply.

@@ -218,19 +218,13 @@ fn prefix<T>(payload: &[u8]) -> Result<(&T, &[u8]), PayloadError>
 where
     T: FromBytes + KnownLayout + Immutable + Unaligned,
 {
-    T::ref_from_prefix(payload).map_err(|_| PayloadError::TooShort {
-        got: payload.len(),
-        need: size_of::<T>(),
-    })
+    T::ref_from_prefix(payload)
+        .map_err(|_| PayloadError::TooShort { got: payload.len(), need: size_of::<T>() })
 }
 
 /// `argsz` says how large the client's structure is: at least as large as ours.
 fn check_argsz<T>(argsz: u32) -> Result<(), PayloadError> {
-    if (argsz as usize) < size_of::<T>() {
-        Err(PayloadError::ArgSize(argsz))
-    } else {
-        Ok(())
-    }
+    if (argsz as usize) < size_of::<T>() { Err(PayloadError::ArgSize(argsz)) } else { Ok(()) }
 }
 
 impl<'a> Request<'a> {
@@ -251,25 +245,18 @@ impl<'a> Request<'a> {
             Command::DeviceGetRegionInfo => {
                 let (raw, _) = prefix::<RawRegionInfo>(payload)?;
                 check_argsz::<RawRegionInfo>(raw.argsz.get())?;
-                Self::DeviceGetRegionInfo {
-                    index: raw.index.get(),
-                }
+                Self::DeviceGetRegionInfo { index: raw.index.get() }
             }
-            Command::DeviceGetRegionIoFds => Self::DeviceGetRegionIoFds {
-                index: decode_index(payload)?,
-            },
-            Command::DeviceGetIrqInfo => Self::DeviceGetIrqInfo {
-                index: decode_index(payload)?,
-            },
+            Command::DeviceGetRegionIoFds => {
+                Self::DeviceGetRegionIoFds { index: decode_index(payload)? }
+            }
+            Command::DeviceGetIrqInfo => Self::DeviceGetIrqInfo { index: decode_index(payload)? },
             Command::DeviceSetIrqs => Self::DeviceSetIrqs(decode_set_irqs(payload)?),
             Command::RegionRead => {
                 let (access, rest) = decode_access(payload)?;
                 if !rest.is_empty() {
                     let count = access.count.into();
-                    return Err(PayloadError::Count {
-                        count,
-                        got: payload.len(),
-                    });
+                    return Err(PayloadError::Count { count, got: payload.len() });
                 }
                 Self::RegionRead(access)
             }
@@ -277,10 +264,7 @@ impl<'a> Request<'a> {
                 let (access, data) = decode_access(payload)?;
                 if data.len() != access.count as usize {
                     let count = access.count.into();
-                    return Err(PayloadError::Count {
-                        count,
-                        got: payload.len(),
-                    });
+                    return Err(PayloadError::Count { count, got: payload.len() });
                 }
                 Self::RegionWrite(access, data)
             }
@@ -329,14 +313,7 @@ fn decode_access(payload: &[u8]) -> Result<(RegionAccess, &[u8]), PayloadError> 
     if count as usize > MAX_DATA_XFER {
         return Err(PayloadError::TooMany(count.into()));
     }
-    Ok((
-        RegionAccess {
-            offset: raw.offset.get(),
-            region: raw.region.get(),
-            count,
-        },
-        rest,
-    ))
+    Ok((RegionAccess { offset: raw.offset.get(), region: raw.region.get(), count }, rest))
 }
 
 fn decode_set_irqs(payload: &[u8]) -> Result<SetIrqs<'_>, PayloadError> {
@@ -355,21 +332,13 @@ fn decode_set_irqs(payload: &[u8]) -> Result<SetIrqs<'_>, PayloadError> {
     let data = match flags & data_flags {
         IrqSetFlags::DATA_NONE => IrqData::None,
         IrqSetFlags::DATA_EVENTFD => IrqData::EventFd,
-        IrqSetFlags::DATA_BOOL => {
-            IrqData::Bool(rest.get(..count as usize).ok_or(PayloadError::Count {
-                count: count.into(),
-                got: payload.len(),
-            })?)
-        }
+        IrqSetFlags::DATA_BOOL => IrqData::Bool(
+            rest.get(..count as usize)
+                .ok_or(PayloadError::Count { count: count.into(), got: payload.len() })?,
+        ),
         _ => return Err(PayloadError::Flags(bits)),
     };
-    Ok(SetIrqs {
-        index: raw.index.get(),
-        start: raw.start.get(),
-        count,
-        action,
-        data,
-    })
+    Ok(SetIrqs { index: raw.index.get(), start: raw.start.get(), count, action, data })
 }
 
 fn decode_multi(payload: &[u8]) -> Result<WriteMulti<'_>, PayloadError> {
@@ -378,10 +347,7 @@ fn decode_multi(payload: &[u8]) -> Result<WriteMulti<'_>, PayloadError> {
     if count > MAX_MULTI_WRITES as u64 {
         return Err(PayloadError::TooMany(count));
     }
-    let mismatch = PayloadError::Count {
-        count,
-        got: payload.len(),
-    };
+    let mismatch = PayloadError::Count { count, got: payload.len() };
     let writes = <[RawSingleWrite]>::ref_from_bytes(rest).map_err(|_| mismatch)?;
     if writes.len() as u64 != count {
         return Err(mismatch);

@@ -30,10 +30,7 @@ fn headers_survive_the_way_there_and_back() {
         error: 22,
     };
     let bytes = header.encode();
-    assert_eq!(
-        bytes,
-        [0x34, 0x12, 9, 0, 32, 0, 0, 0, 0x21, 0, 0, 0, 22, 0, 0, 0]
-    );
+    assert_eq!(bytes, [0x34, 0x12, 9, 0, 32, 0, 0, 0, 0x21, 0, 0, 0, 22, 0, 0, 0]);
     assert_eq!(Header::decode(&bytes), Ok(header));
 }
 
@@ -45,19 +42,13 @@ fn impossible_headers_are_refused() {
         (15, HeaderError::TooShort(15)),
         (3 << 30, HeaderError::TooLong(3 << 30)),
         (u32::MAX, HeaderError::TooLong(u32::MAX)),
-        (
-            (MAX_PAYLOAD + 17) as u32,
-            HeaderError::TooLong((MAX_PAYLOAD + 17) as u32),
-        ),
+        ((MAX_PAYLOAD + 17) as u32, HeaderError::TooLong((MAX_PAYLOAD + 17) as u32)),
     ] {
         bytes[4..8].copy_from_slice(&size.to_le_bytes());
         assert_eq!(Header::decode(&bytes), Err(error));
     }
     bytes[4..8].copy_from_slice(&((MAX_PAYLOAD + 16) as u32).to_le_bytes());
-    assert_eq!(
-        Header::decode(&bytes).map(|header| header.payload_len()),
-        Ok(MAX_PAYLOAD)
-    );
+    assert_eq!(Header::decode(&bytes).map(|header| header.payload_len()), Ok(MAX_PAYLOAD));
     for kind in 2..16 {
         bytes[8] = kind;
         assert_eq!(Header::decode(&bytes), Err(HeaderError::Type(kind.into())));
@@ -99,10 +90,7 @@ fn argsz_must_cover_the_structure() {
     ] {
         let mut payload = vec![0; size as usize];
         payload[..4].copy_from_slice(&(size - 1).to_le_bytes());
-        assert_eq!(
-            decode(command, &payload).unwrap_err(),
-            PayloadError::ArgSize(size - 1)
-        );
+        assert_eq!(decode(command, &payload).unwrap_err(), PayloadError::ArgSize(size - 1));
         // Newer clients have larger structures.
         payload.extend([0; 8]);
         payload[..4].copy_from_slice(&(size + 8).to_le_bytes());
@@ -120,11 +108,7 @@ fn region_accesses_must_agree_with_their_counts() {
         payload.extend(vec![0xab; data]);
         payload
     };
-    let access = RegionAccess {
-        offset: 0x1_0000_0018,
-        region: 5,
-        count: 4,
-    };
+    let access = RegionAccess { offset: 0x1_0000_0018, region: 5, count: 4 };
     match decode(Command::RegionWrite, &payload(4, 4)).unwrap() {
         Request::RegionWrite(got, data) => assert_eq!((got, data), (access, &[0xab; 4][..])),
         other => panic!("{other:?}"),
@@ -189,10 +173,7 @@ fn many_writes_in_one_message() {
     let Ok(Request::RegionWriteMulti(writes)) = decode(Command::RegionWriteMulti, &payload) else {
         panic!("not decoded");
     };
-    let got: Vec<_> = writes
-        .iter()
-        .map(|w| (w.offset, w.region, w.data.len()))
-        .collect();
+    let got: Vec<_> = writes.iter().map(|w| (w.offset, w.region, w.data.len())).collect();
     assert_eq!(got, [(4, 5, 4), (8, 5, 8)]);
     for payload in [
         message(1, &[write(4, 4), write(8, 8)]),
@@ -210,10 +191,7 @@ fn many_writes_in_one_message() {
 #[test]
 fn unknown_commands_are_told_apart() {
     for number in [0, 11, 12, 14, 16, 17, 18, 19, 0xffff] {
-        let header = Header {
-            command: number,
-            ..header(Command::Version, 3)
-        };
+        let header = Header { command: number, ..header(Command::Version, 3) };
         let request = Request::decode(&header, &[1, 2, 3]).unwrap();
         assert!(matches!(request, Request::Unsupported(got) if got == number));
     }
@@ -237,11 +215,7 @@ fn qemu_gets_its_version_and_a_reply_that_fits() {
     assert!(answer.len() <= payload.len());
     assert_eq!(answer.last(), Some(&0));
     let answer = VersionRequest::decode(&answer).unwrap();
-    assert_eq!(
-        (answer.major, answer.minor),
-        (0, 0),
-        "never higher than proposed"
-    );
+    assert_eq!((answer.major, answer.minor), (0, 0), "never higher than proposed");
     let capabilities = answer.capabilities.unwrap();
     assert_eq!(capabilities.write_multiple, Some(true));
     assert_eq!(capabilities.max_msg_fds, Some(MAX_FDS as u64));
@@ -251,13 +225,9 @@ fn qemu_gets_its_version_and_a_reply_that_fits() {
 
 #[test]
 fn the_answer_is_a_subset_and_never_longer_than_the_proposal() {
-    for json in [
-        "",
-        "{}\0",
-        "{\"capabilities\":{}}\0",
-        "{\"capabilities\":{\"max_msg_fds\":1}}\0",
-        QEMU,
-    ] {
+    for json in
+        ["", "{}\0", "{\"capabilities\":{}}\0", "{\"capabilities\":{\"max_msg_fds\":1}}\0", QEMU]
+    {
         let payload = version(3, json);
         let request = VersionRequest::decode(&payload).unwrap();
         let bytes = request.answer(payload.len());
@@ -300,11 +270,7 @@ fn malformed_versions_are_refused() {
 #[test]
 fn replies_have_their_specified_sizes() {
     let command = header(Command::RegionRead, 16);
-    let access = RegionAccess {
-        offset: 1,
-        region: 5,
-        count: 3,
-    };
+    let access = RegionAccess { offset: 1, region: 5, count: 3 };
     let mut out = Vec::new();
     for (reply, payload) in [
         (Reply::Empty, 0),
@@ -312,26 +278,12 @@ fn replies_have_their_specified_sizes() {
         (Reply::RegionWrite(access), 16),
         (Reply::RegionWriteMulti(2), 8),
         (Reply::NoRegionIoFds { index: 5 }, 16),
-        (
-            Reply::RegionInfo(RegionInfo {
-                flags: RegionFlags::READ,
-                index: 5,
-                size: 4096,
-            }),
-            32,
-        ),
+        (Reply::RegionInfo(RegionInfo { flags: RegionFlags::READ, index: 5, size: 4096 }), 32),
     ] {
         encode_reply(&mut out, &command, &reply);
         let head = Header::decode(out[..16].try_into().unwrap()).unwrap();
-        assert_eq!(
-            (head.id, head.command, head.flags),
-            (7, 9, HeaderFlags::REPLY)
-        );
-        assert_eq!(
-            (head.payload_len(), out.len()),
-            (payload, 16 + payload),
-            "{reply:?}"
-        );
+        assert_eq!((head.id, head.command, head.flags), (7, 9, HeaderFlags::REPLY));
+        assert_eq!((head.payload_len(), out.len()), (payload, 16 + payload), "{reply:?}");
     }
     encode_error(&mut out, &command, Errno::INVAL);
     let head = Header::decode(out[..].try_into().unwrap()).unwrap();

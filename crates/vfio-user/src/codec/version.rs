@@ -55,18 +55,11 @@ impl VersionRequest {
     /// Decodes the payload.
     pub fn decode(payload: &[u8]) -> Result<Self, PayloadError> {
         let need = size_of::<RawVersion>();
-        let (raw, json) =
-            RawVersion::ref_from_prefix(payload).map_err(|_| PayloadError::TooShort {
-                got: payload.len(),
-                need,
-            })?;
+        let (raw, json) = RawVersion::ref_from_prefix(payload)
+            .map_err(|_| PayloadError::TooShort { got: payload.len(), need })?;
         let (major, minor) = (raw.major.get(), raw.minor.get());
         if json.is_empty() {
-            return Ok(Self {
-                major,
-                minor,
-                capabilities: None,
-            });
+            return Ok(Self { major, minor, capabilities: None });
         }
         if json.len() > MAX_JSON {
             return Err(PayloadError::TooMany(json.len() as u64));
@@ -77,11 +70,7 @@ impl VersionRequest {
         };
         let document: Document =
             serde_json::from_slice(text).map_err(|_| PayloadError::Capabilities)?;
-        Ok(Self {
-            major,
-            minor,
-            capabilities: Some(document.capabilities),
-        })
+        Ok(Self { major, minor, capabilities: Some(document.capabilities) })
     }
 
     /// The bytes of a proposal, for clients.
@@ -106,9 +95,7 @@ impl VersionRequest {
         let mut ours = Capabilities {
             max_msg_fds: proposed.max_msg_fds.and(Some(MAX_FDS as u64)),
             max_data_xfer_size: proposed.max_data_xfer_size.and(Some(MAX_DATA_XFER as u64)),
-            max_dma_maps: proposed
-                .max_dma_maps
-                .map(|theirs| theirs.min(MAX_DMA_MAPS as u64)),
+            max_dma_maps: proposed.max_dma_maps.map(|theirs| theirs.min(MAX_DMA_MAPS as u64)),
             pgsizes: proposed.pgsizes.and(Some(PAGE_SIZE)),
             write_multiple: proposed.write_multiple.filter(|&theirs| theirs),
         };
@@ -133,10 +120,7 @@ impl VersionRequest {
 }
 
 fn encode(major: u16, minor: u16, capabilities: Option<Capabilities>) -> Vec<u8> {
-    let raw = RawVersion {
-        major: major.into(),
-        minor: minor.into(),
-    };
+    let raw = RawVersion { major: major.into(), minor: minor.into() };
     let mut bytes = raw.as_bytes().to_vec();
     if let Some(capabilities) = capabilities {
         // Integers and booleans in a struct: this cannot fail, and an empty text would be

@@ -91,14 +91,8 @@ impl PciConfig {
     #[must_use]
     pub fn new(identity: PciIdentity) -> Self {
         let bar5_size = identity.bar5_size.clamp(4096, 1 << 20).next_power_of_two();
-        let identity = PciIdentity {
-            bar5_size,
-            ..identity
-        };
-        let mut space = Space {
-            bytes: [0; CONFIG_SIZE],
-            writable: [0; CONFIG_SIZE],
-        };
+        let identity = PciIdentity { bar5_size, ..identity };
+        let mut space = Space { bytes: [0; CONFIG_SIZE], writable: [0; CONFIG_SIZE] };
         space.set_u16(VENDOR, identity.vendor);
         space.set_u16(DEVICE, identity.device);
         space.allow(
@@ -204,8 +198,6 @@ impl PciConfig {
     #[must_use]
     pub fn data_access(&self, offset: u64, len: usize) -> Option<ConfigData> {
         let hit = offset == IDP_DATA as u64 && len == 4 && self.in_d0();
-        hit.then(|| ConfigData {
-            offset: self.space.u32(IDP_INDEX).into(),
-        })
+        hit.then(|| ConfigData { offset: self.space.u32(IDP_INDEX).into() })
     }
 }

@@ -18,16 +18,8 @@ fn read32(config: &PciConfig, at: usize) -> u32 {
 fn identifies_as_an_ahci_controller() {
     let config = config();
     assert_eq!(read32(&config, 0), 0x2922_8086);
-    assert_eq!(
-        read(&config, 9),
-        [0x01, 0x06, 0x01],
-        "programming interface, subclass, class"
-    );
-    assert_eq!(
-        read(&config, 0x0e),
-        [0x00],
-        "header of type 0, single function"
-    );
+    assert_eq!(read(&config, 9), [0x01, 0x06, 0x01], "programming interface, subclass, class");
+    assert_eq!(read(&config, 0x0e), [0x00], "header of type 0, single function");
     assert_eq!(read32(&config, 0x2c), 0x2922_8086);
     assert_eq!(read(&config, 0x3d), [1], "INTA");
 }
@@ -35,10 +27,7 @@ fn identifies_as_an_ahci_controller() {
 #[test]
 fn bar5_tells_its_size() {
     for size in [4096_u32, 8192, 1 << 20] {
-        let mut config = PciConfig::new(PciIdentity {
-            bar5_size: size,
-            ..Default::default()
-        });
+        let mut config = PciConfig::new(PciIdentity { bar5_size: size, ..Default::default() });
         config.write(0x24, &u32::MAX.to_le_bytes());
         assert_eq!(read32(&config, 0x24), !(size - 1));
         config.write(0x24, &0xfebf_1234_u32.to_le_bytes());
@@ -66,10 +55,7 @@ fn bar5_sizes_for_port_counts() {
 #[test]
 fn bad_bar_sizes_are_refused_or_rounded() {
     for size in [0, 100, 4097, 1 << 21, u32::MAX] {
-        let identity = PciIdentity {
-            bar5_size: size,
-            ..Default::default()
-        };
+        let identity = PciIdentity { bar5_size: size, ..Default::default() };
         assert_eq!(identity.validate(), Err(IdentityError::BarSize(size)));
         assert_eq!(PciConfig::new(identity).identity().validate(), Ok(()));
     }
@@ -81,18 +67,10 @@ fn only_the_right_bits_can_be_written() {
     let mut config = config();
     config.write(0, &[0xff; CONFIG_SIZE]);
     assert_eq!(read32(&config, 0), 0x2922_8086);
-    assert_eq!(
-        read32(&config, 4),
-        0x0010_0546,
-        "command; status is read-only"
-    );
+    assert_eq!(read32(&config, 4), 0x0010_0546, "command; status is read-only");
     assert_eq!(read32(&config, 8) >> 8, 0x01_06_01);
     assert_eq!(read(&config, 0x0c), [0xff, 0, 0, 0]);
-    assert_eq!(
-        read(&config, 0x3c),
-        [0xff, 1, 0, 0],
-        "line is writable, pin is not"
-    );
+    assert_eq!(read(&config, 0x3c), [0xff, 1, 0, 0], "line is writable, pin is not");
     config.write(0, &[0; CONFIG_SIZE]);
     assert_eq!(read32(&config, 4), 0x0010_0000);
     assert_eq!(read32(&config, 0x2c), 0x2922_8086);
@@ -111,11 +89,7 @@ fn the_capability_list_is_truthful() {
     }
     assert_eq!(ids, [0x05, 0x01, 0x12]);
     assert_eq!(read(&config, SATA_OFFSET + 2), [0x10, 0], "revision 1.0");
-    assert_eq!(
-        read32(&config, SATA_OFFSET + 4),
-        0xf,
-        "index-data pair follows"
-    );
+    assert_eq!(read32(&config, SATA_OFFSET + 4), 0xf, "index-data pair follows");
 }
 
 #[test]
@@ -127,20 +101,10 @@ fn msi_can_be_programmed() {
     assert_eq!(read32(&config, MSI_OFFSET + 4), 0xfee0_1000);
     assert_eq!(read32(&config, MSI_OFFSET + 8), 1);
     assert_eq!(read(&config, MSI_OFFSET + 12), 0x4022_u16.to_le_bytes());
-    assert_eq!(
-        config.interrupt_route(),
-        InterruptRoute {
-            intx_open: true,
-            ..Default::default()
-        }
-    );
+    assert_eq!(config.interrupt_route(), InterruptRoute { intx_open: true, ..Default::default() });
 
     config.write(MSI_OFFSET + 2, &0xffff_u16.to_le_bytes());
-    assert_eq!(
-        read(&config, MSI_OFFSET + 2),
-        0x0081_u16.to_le_bytes(),
-        "one vector, 64 bits"
-    );
+    assert_eq!(read(&config, MSI_OFFSET + 2), 0x0081_u16.to_le_bytes(), "one vector, 64 bits");
     let route = config.interrupt_route();
     assert!(route.msi_enabled && !route.intx_open);
     assert!(!route.msi_open, "a message is a bus master's write");
@@ -154,11 +118,7 @@ fn interrupt_disable_silences_inta_only() {
     config.write(5, &[4]);
     assert!(!config.interrupt_route().intx_open);
     config.set_interrupt_status(true);
-    assert_eq!(
-        read::<1>(&config, 6)[0],
-        0x18,
-        "the status bit shows the line all the same"
-    );
+    assert_eq!(read::<1>(&config, 6)[0], 0x18, "the status bit shows the line all the same");
     config.set_interrupt_status(false);
     assert_eq!(read::<1>(&config, 6)[0], 0x10);
 }
@@ -190,10 +150,7 @@ fn the_index_data_pair_reaches_bar5() {
     assert_eq!(read32(&config, SATA_OFFSET + 8), 0xffc);
     config.write(SATA_OFFSET + 8, &0x118_u32.to_le_bytes());
     let data = (SATA_OFFSET + 12) as u64;
-    assert_eq!(
-        config.data_access(data, 4),
-        Some(ConfigData { offset: 0x118 })
-    );
+    assert_eq!(config.data_access(data, 4), Some(ConfigData { offset: 0x118 }));
     assert_eq!(config.data_access(data, 2), None);
     assert_eq!(config.data_access(data - 4, 4), None);
 }

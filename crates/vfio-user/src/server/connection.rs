@@ -142,13 +142,8 @@ impl Connection {
         let payload = self.stream.payload(&header);
         tracing::trace!("{header:?} {} descriptor(s)", fds.len());
         let result = match Request::decode(&header, payload) {
-            Err(error) => Err(Refusal {
-                errno: Errno::INVAL,
-                why: error.to_string(),
-            }),
-            Ok(request) => self
-                .function
-                .handle(&request, &mut fds, payload.len(), device),
+            Err(error) => Err(Refusal { errno: Errno::INVAL, why: error.to_string() }),
+            Ok(request) => self.function.handle(&request, &mut fds, payload.len(), device),
         };
         match result {
             Ok(reply) => encode_reply(&mut self.reply, &header, &reply.borrow(&self.function)),
@@ -169,11 +164,7 @@ impl Connection {
             }
         }
         self.negotiated = true;
-        if header.no_reply() {
-            Ok(())
-        } else {
-            self.stream.send(&mut self.reply)
-        }
+        if header.no_reply() { Ok(()) } else { self.stream.send(&mut self.reply) }
     }
 }
 

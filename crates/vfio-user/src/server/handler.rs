@@ -63,22 +63,14 @@ pub(super) struct Function {
 }
 
 fn refuse<T>(errno: Errno, why: impl ToString) -> Result<T, Refusal> {
-    Err(Refusal {
-        errno,
-        why: why.to_string(),
-    })
+    Err(Refusal { errno, why: why.to_string() })
 }
 
 impl Function {
     pub(super) fn new(config: PciConfig) -> Self {
         let mut interrupts = Interrupts::default();
         interrupts.reset(config.interrupt_route());
-        Self {
-            config,
-            dma: DmaSpace::new(),
-            interrupts,
-            data: Vec::new(),
-        }
+        Self { config, dma: DmaSpace::new(), interrupts, data: Vec::new() }
     }
 
     pub(super) fn dma(&self) -> &DmaSpace {
@@ -111,10 +103,9 @@ impl Function {
                 tracing::info!("vfio-user {}.{} peer", version.major, version.minor);
                 Ok(Outcome::Version(version.answer(room)))
             }
-            Request::Version(version) => refuse(
-                Errno::NOTSUP,
-                format_args!("major version {}", version.major),
-            ),
+            Request::Version(version) => {
+                refuse(Errno::NOTSUP, format_args!("major version {}", version.major))
+            }
             Request::DmaMap(map) => {
                 let file = fds.pop();
                 if !fds.is_empty() {
@@ -129,11 +120,7 @@ impl Function {
                 Ok(removed) => {
                     if removed > 0 {
                         // The whole space, if the request was for all.
-                        let size = if unmap.size == 0 {
-                            u64::MAX
-                        } else {
-                            unmap.size
-                        };
+                        let size = if unmap.size == 0 { u64::MAX } else { unmap.size };
                         device.dma_unmapped(unmap.address, size);
                         self.follow(device);
                     }
@@ -226,11 +213,7 @@ impl Function {
         access: &RegionAccess,
         device: &mut dyn Device,
     ) -> Result<(), Refusal> {
-        let RegionAccess {
-            region,
-            offset,
-            count,
-        } = *access;
+        let RegionAccess { region, offset, count } = *access;
         let len = count as usize;
         self.bound(region, offset, len)?;
         self.data.clear();
@@ -320,9 +303,7 @@ mod tests {
     use super::split;
 
     fn sizes(offset: u64, len: usize) -> Vec<(u64, usize)> {
-        split(offset, len)
-            .map(|(at, range)| (at, range.len()))
-            .collect()
+        split(offset, len).map(|(at, range)| (at, range.len())).collect()
     }
 
     #[test]

@@ -68,10 +68,7 @@ impl EventFd {
     /// Takes a descriptor, if writing to it cannot block. An eventfd has no file type.
     fn new(fd: OwnedFd) -> Result<Self, IrqError> {
         let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
-        if matches!(
-            kind,
-            FileType::RegularFile | FileType::Directory | FileType::BlockDevice
-        ) {
+        if matches!(kind, FileType::RegularFile | FileType::Directory | FileType::BlockDevice) {
             return Err(IrqError::NotAnEventFd);
         }
         let flags = fcntl_getfl(&fd)?;
@@ -127,11 +124,7 @@ impl Interrupts {
             2..NUM_IRQS => (IrqInfoFlags::empty(), 0),
             _ => return Err(IrqError::Index(index)),
         };
-        Ok(IrqInfo {
-            flags,
-            index,
-            count,
-        })
+        Ok(IrqInfo { flags, index, count })
     }
 
     /// Whether the device requests service.
@@ -192,23 +185,13 @@ impl Interrupts {
         request: &SetIrqs<'_>,
         fds: &mut Vec<OwnedFd>,
     ) -> Result<(), IrqError> {
-        let SetIrqs {
-            index,
-            start,
-            count,
-            action,
-            data,
-        } = *request;
+        let SetIrqs { index, start, count, action, data } = *request;
         let vectors = Self::info(index)?.count;
         let disable = (start, count, action, data) == (0, 0, IrqAction::Trigger, IrqData::None);
         if !disable && (count == 0 || start.checked_add(count).is_none_or(|end| end > vectors)) {
             return Err(IrqError::Vectors { start, count });
         }
-        let expected = if data == IrqData::EventFd {
-            count as usize
-        } else {
-            0
-        };
+        let expected = if data == IrqData::EventFd { count as usize } else { 0 };
         if !fds.is_empty() && fds.len() != expected {
             return Err(IrqError::Descriptors(fds.len()));
         }
@@ -254,15 +237,8 @@ impl Interrupts {
             (IrqAction::Mask | IrqAction::Unmask, None) => return Ok(()),
             (IrqAction::Mask | IrqAction::Unmask, Some(_)) => return Err(IrqError::Unsupported),
         };
-        let vector = if index == INTX {
-            &mut self.intx
-        } else {
-            &mut self.msi
-        };
-        *vector = Vector {
-            trigger,
-            masked: false,
-        };
+        let vector = if index == INTX { &mut self.intx } else { &mut self.msi };
+        *vector = Vector { trigger, masked: false };
         self.deliver();
         Ok(())
     }

@@ -1,16 +1,10 @@
 use super::*;
 use rustix::event::{EventfdFlags, eventfd};
 
-const OPEN_INTX: InterruptRoute = InterruptRoute {
-    msi_enabled: false,
-    msi_open: false,
-    intx_open: true,
-};
-const OPEN_MSI: InterruptRoute = InterruptRoute {
-    msi_enabled: true,
-    msi_open: true,
-    intx_open: false,
-};
+const OPEN_INTX: InterruptRoute =
+    InterruptRoute { msi_enabled: false, msi_open: false, intx_open: true };
+const OPEN_MSI: InterruptRoute =
+    InterruptRoute { msi_enabled: true, msi_open: true, intx_open: false };
 
 fn event() -> OwnedFd {
     eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap()
@@ -27,13 +21,7 @@ fn fired(fd: &OwnedFd) -> u64 {
 }
 
 fn set(index: u32, action: IrqAction, data: IrqData<'static>) -> SetIrqs<'static> {
-    SetIrqs {
-        index,
-        start: 0,
-        count: 1,
-        action,
-        data,
-    }
+    SetIrqs { index, start: 0, count: 1, action, data }
 }
 
 fn with_event(index: u32, route: InterruptRoute) -> (Interrupts, OwnedFd) {
@@ -41,26 +29,18 @@ fn with_event(index: u32, route: InterruptRoute) -> (Interrupts, OwnedFd) {
     irqs.set_route(route);
     let fd = event();
     let assign = set(index, IrqAction::Trigger, IrqData::EventFd);
-    irqs.configure(&assign, &mut vec![fd.try_clone().unwrap()])
-        .unwrap();
+    irqs.configure(&assign, &mut vec![fd.try_clone().unwrap()]).unwrap();
     (irqs, fd)
 }
 
 fn level(level: bool) -> Interrupt {
-    Interrupt {
-        level,
-        msi_edge: false,
-    }
+    Interrupt { level, msi_edge: false }
 }
 
-const EDGE: Interrupt = Interrupt {
-    level: true,
-    msi_edge: true,
-};
+const EDGE: Interrupt = Interrupt { level: true, msi_edge: true };
 
 fn apply(irqs: &mut Interrupts, index: u32, action: IrqAction, data: IrqData<'static>) {
-    irqs.configure(&set(index, action, data), &mut Vec::new())
-        .unwrap();
+    irqs.configure(&set(index, action, data), &mut Vec::new()).unwrap();
 }
 
 #[test]
@@ -104,8 +84,7 @@ fn an_eventfd_that_comes_late_finds_the_line_asserted() {
     irqs.set(level(true));
     let fd = event();
     let assign = set(INTX, IrqAction::Trigger, IrqData::EventFd);
-    irqs.configure(&assign, &mut vec![fd.try_clone().unwrap()])
-        .unwrap();
+    irqs.configure(&assign, &mut vec![fd.try_clone().unwrap()]).unwrap();
     assert_eq!(fired(&fd), 1);
 }
 
@@ -113,10 +92,7 @@ fn an_eventfd_that_comes_late_finds_the_line_asserted() {
 fn de_assigned_eventfds_are_silent() {
     for disable in [
         set(INTX, IrqAction::Trigger, IrqData::EventFd),
-        SetIrqs {
-            count: 0,
-            ..set(INTX, IrqAction::Trigger, IrqData::None)
-        },
+        SetIrqs { count: 0, ..set(INTX, IrqAction::Trigger, IrqData::None) },
     ] {
         let (mut irqs, fd) = with_event(INTX, OPEN_INTX);
         irqs.configure(&disable, &mut Vec::new()).unwrap();
@@ -153,8 +129,7 @@ fn msi_is_kept_while_it_cannot_be_sent() {
     irqs.set(EDGE);
     let fd = event();
     let assign = set(MSI, IrqAction::Trigger, IrqData::EventFd);
-    irqs.configure(&assign, &mut vec![fd.try_clone().unwrap()])
-        .unwrap();
+    irqs.configure(&assign, &mut vec![fd.try_clone().unwrap()]).unwrap();
     assert_eq!(fired(&fd), 1);
     // Masked.
     apply(&mut irqs, MSI, IrqAction::Mask, IrqData::None);
@@ -164,10 +139,7 @@ fn msi_is_kept_while_it_cannot_be_sent() {
     apply(&mut irqs, MSI, IrqAction::Unmask, IrqData::None);
     assert_eq!(fired(&fd), 1);
     // The bus may not be mastered.
-    irqs.set_route(InterruptRoute {
-        msi_open: false,
-        ..OPEN_MSI
-    });
+    irqs.set_route(InterruptRoute { msi_open: false, ..OPEN_MSI });
     irqs.set(EDGE);
     assert_eq!(fired(&fd), 0);
     irqs.set_route(OPEN_MSI);
@@ -201,83 +173,26 @@ fn bad_requests_change_nothing() {
     let (mut irqs, fd) = with_event(INTX, OPEN_INTX);
     let trigger = set(INTX, IrqAction::Trigger, IrqData::EventFd);
     for (bad, fds) in [
-        (
-            SetIrqs {
-                index: 5,
-                ..trigger
-            },
-            1,
-        ),
-        (
-            SetIrqs {
-                index: u32::MAX,
-                ..trigger
-            },
-            1,
-        ),
-        (
-            SetIrqs {
-                index: 2,
-                ..trigger
-            },
-            1,
-        ),
-        (
-            SetIrqs {
-                start: 1,
-                ..trigger
-            },
-            1,
-        ),
-        (
-            SetIrqs {
-                count: 2,
-                ..trigger
-            },
-            2,
-        ),
-        (
-            SetIrqs {
-                count: 0,
-                ..trigger
-            },
-            0,
-        ),
-        (
-            SetIrqs {
-                start: u32::MAX,
-                ..trigger
-            },
-            1,
-        ),
-        (
-            SetIrqs {
-                count: u32::MAX,
-                ..trigger
-            },
-            1,
-        ),
+        (SetIrqs { index: 5, ..trigger }, 1),
+        (SetIrqs { index: u32::MAX, ..trigger }, 1),
+        (SetIrqs { index: 2, ..trigger }, 1),
+        (SetIrqs { start: 1, ..trigger }, 1),
+        (SetIrqs { count: 2, ..trigger }, 2),
+        (SetIrqs { count: 0, ..trigger }, 0),
+        (SetIrqs { start: u32::MAX, ..trigger }, 1),
+        (SetIrqs { count: u32::MAX, ..trigger }, 1),
         (trigger, 2),
         (set(INTX, IrqAction::Mask, IrqData::EventFd), 1),
         (set(INTX, IrqAction::Unmask, IrqData::EventFd), 1),
         (set(INTX, IrqAction::Mask, IrqData::None), 1),
-        (
-            SetIrqs {
-                count: 0,
-                ..set(INTX, IrqAction::Mask, IrqData::None)
-            },
-            0,
-        ),
+        (SetIrqs { count: 0, ..set(INTX, IrqAction::Mask, IrqData::None) }, 0),
     ] {
         let mut fds: Vec<_> = (0..fds).map(|_| event()).collect();
         assert!(irqs.configure(&bad, &mut fds).is_err(), "{bad:?}");
     }
     // MSI-X, ERR and REQ have no vectors, but disabling them is no error.
     for index in 2..5 {
-        let disable = SetIrqs {
-            count: 0,
-            ..set(index, IrqAction::Trigger, IrqData::None)
-        };
+        let disable = SetIrqs { count: 0, ..set(index, IrqAction::Trigger, IrqData::None) };
         irqs.configure(&disable, &mut Vec::new()).unwrap();
     }
     irqs.set(level(true));

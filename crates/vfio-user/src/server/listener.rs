@@ -47,10 +47,7 @@ pub struct Listener {
 impl Listener {
     /// Listens at a path. The socket of a server that is gone is removed first.
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
-        let os = |errno| ListenError::Os {
-            path: path.to_owned(),
-            errno,
-        };
+        let os = |errno| ListenError::Os { path: path.to_owned(), errno };
         let address = SocketAddrUnix::new(path).map_err(|errno| match errno {
             Errno::NAMETOOLONG => ListenError::TooLong(path.to_owned()),
             errno => os(errno),
@@ -69,11 +66,7 @@ impl Listener {
             bound => bound.map_err(os)?,
         }
         let identity = lstat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
-        let listener = Self {
-            socket,
-            path: path.to_owned(),
-            identity,
-        };
+        let listener = Self { socket, path: path.to_owned(), identity };
         listen(&listener.socket, 8).map_err(os)?;
         Ok(listener)
     }
@@ -121,10 +114,7 @@ impl Listener {
 /// it compares the types, so a live server answers EPROTOTYPE without noticing anything. (A real
 /// connection would end a server that serves only one.)
 fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), ListenError> {
-    let os = |errno| ListenError::Os {
-        path: path.to_owned(),
-        errno,
-    };
+    let os = |errno| ListenError::Os { path: path.to_owned(), errno };
     match lstat(path) {
         Err(Errno::NOENT) => return Ok(()),
         Err(errno) => return Err(os(errno)),
@@ -143,10 +133,7 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), ListenError
         }
         Err(errno) => return Err(os(errno)),
     }
-    tracing::info!(
-        "removing the socket that a server left at {}",
-        path.display()
-    );
+    tracing::info!("removing the socket that a server left at {}", path.display());
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(os(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
@@ -163,9 +150,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let ours = lstat(&self.path)
-            .ok()
-            .map(|stat| (stat.st_dev, stat.st_ino));
+        let ours = lstat(&self.path).ok().map(|stat| (stat.st_dev, stat.st_ino));
         if ours.is_some() && ours == self.identity {
             // If it cannot be removed, the next server will find it stale.
             let _ = std::fs::remove_file(&self.path);

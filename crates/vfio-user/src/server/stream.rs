@@ -116,10 +116,7 @@ impl Stream {
                     }
                     self.stage = Stage::Header;
                     self.have = 0;
-                    return Ok(Some(Message {
-                        header,
-                        fds: std::mem::take(&mut self.fds),
-                    }));
+                    return Ok(Some(Message { header, fds: std::mem::take(&mut self.fds) }));
                 }
             }
         }
@@ -160,12 +157,7 @@ impl Stream {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_FDS + 1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let got = recvmsg(
-            &self.socket,
-            &mut [IoSliceMut::new(buf)],
-            &mut control,
-            flags,
-        )?;
+        let got = recvmsg(&self.socket, &mut [IoSliceMut::new(buf)], &mut control, flags)?;
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = message {
                 self.fds.extend(fds);

@@ -1,10 +1,6 @@
 //! A server and a client in one thread: the client sends, the server has a turn, the client reads.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses its own part"
-)]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use freewheel_vfio_user::client::{Client, ClientError, MapRange, REGION_CONFIG};
 use freewheel_vfio_user::codec::{Command, HeaderFlags};
@@ -124,9 +120,7 @@ impl Rig {
         payload: &[u8],
         fds: &[BorrowedFd<'_>],
     ) -> Result<Vec<u8>, ClientError> {
-        let id = self
-            .client
-            .send(command, HeaderFlags::empty(), payload, fds)?;
+        let id = self.client.send(command, HeaderFlags::empty(), payload, fds)?;
         self.turn().unwrap();
         self.client.receive(id)
     }
@@ -175,18 +169,13 @@ impl Rig {
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), ClientError> {
         let payload = words(&[20, flags, index, 0, count]);
-        self.call(Command::DeviceSetIrqs, &payload, fds)
-            .map(|reply| assert!(reply.is_empty()))
+        self.call(Command::DeviceSetIrqs, &payload, fds).map(|reply| assert!(reply.is_empty()))
     }
 
     /// Lets the device read eight bytes of guest memory.
     pub fn dma_read(&mut self, address: u64) -> Result<[u8; 8], DmaError> {
         self.write(5, DMA_READ, &address.to_le_bytes()).unwrap();
-        self.dev
-            .dma_result
-            .take()
-            .unwrap()
-            .map(|()| self.dev.dma_data)
+        self.dev.dma_result.take().unwrap().map(|()| self.dev.dma_data)
     }
 
     /// Lets the device write eight bytes of guest memory.
