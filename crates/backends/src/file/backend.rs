@@ -1,8 +1,5 @@
 //! The backend itself: where each request goes, and how it comes back.
 
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-
 use freewheel_block::{Backend, BackendInfo, Done, Io, IoBuf, IoError, IoId, Nanos, OpKind};
 use rustix::io::Errno;
 
@@ -10,7 +7,10 @@ use super::medium::Medium;
 use super::policy::{Policy, Route};
 use super::pool::{Finished, Pool};
 use super::ring::{Ring, RingEvent};
+use super::sabotage::Sabotage;
+use super::sync::{Arc, sabotaged};
 use super::sync_group::SyncGroup;
+use super::wake::Wake;
 
 /// When to try again after the kernel didn't take all entries of the ring.
 const RETRY_NS: u64 = 1_000_000;
@@ -28,7 +28,7 @@ pub(super) struct FileBackend {
     busy: Box<[bool]>,
     /// Completed without ado, for the next poll.
     ready: Vec<Done>,
-    wake: Arc<OwnedFd>,
+    wake: Arc<Wake>,
     retry_at: Option<Nanos>,
     // Empty between polls; kept for their capacity.
     events: Vec<RingEvent>,
@@ -42,7 +42,7 @@ impl FileBackend {
         write_through: bool,
         ring: Option<Ring>,
         medium: Arc<Medium>,
-        wake: Arc<OwnedFd>,
+        wake: Arc<Wake>,
     ) -> Self {
         let slots = usize::from(info.queue_depth);
         Self {
@@ -106,7 +106,7 @@ impl FileBackend {
     /// Completes `done` at the next poll.
     fn complete_soon(&mut self, done: Done) {
         self.ready.push(done);
-        wake_owner(&self.wake);
+        self.wake.signal();
     }
 
     /// `io` has been executed; what may be missing is durability.
@@ -194,7 +194,9 @@ impl Backend for FileBackend {
 
     fn poll(&mut self, now: Nanos, done: &mut Vec<Done>) {
         // First the signal, then the work: what finishes in between signals again.
-        clear_wake(&self.wake);
+        if !sabotaged(Sabotage::ClearAfterTaking) {
+            self.wake.clear();
+        }
         done.append(&mut self.ready);
         let already_freed = done.len();
 
@@ -216,6 +218,9 @@ impl Backend for FileBackend {
             }
         }
         self.finished = finished;
+        if sabotaged(Sabotage::ClearAfterTaking) {
+            self.wake.clear();
+        }
 
         for done in &done[already_freed..] {
             self.busy[usize::from(done.io.id.slot)] = false;
@@ -243,14 +248,4 @@ impl Backend for FileBackend {
     fn next_wakeup(&self) -> Option<Nanos> {
         self.retry_at.into_iter().chain(self.pool.next_wakeup()).min()
     }
-}
-
-/// Makes the owner's poll loop call [`Backend::poll`].
-pub(super) fn wake_owner(wake: &OwnedFd) {
-    // The only way to fail is a counter that is full, and so readable already.
-    let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
-}
-
-fn clear_wake(wake: &OwnedFd) {
-    let _ = rustix::io::read(wake, &mut [0_u8; 8]);
 }

@@ -37,8 +37,11 @@ mod policy;
 mod pool;
 mod queue;
 mod ring;
+mod sabotage;
+mod sync;
 mod sync_group;
 mod sys;
+mod wake;
 
 pub use error::OpenError;
 pub use open::{Cache, EngineChoice, FileOptions, MAX_QUEUE_DEPTH, OpenFile, open};

@@ -8,10 +8,8 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use freewheel_block::{Backend, BackendInfo, DiscardSupport, IoBuf, PAGE_BYTES};
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
 use super::backend::FileBackend;
@@ -21,6 +19,8 @@ use super::lock::lock;
 use super::medium::Medium;
 use super::policy::Policy;
 use super::ring::Ring;
+use super::sync::Arc;
+use super::wake::Wake;
 
 /// The most requests at a time.
 pub const MAX_QUEUE_DEPTH: u16 = 1024;
@@ -149,8 +149,7 @@ pub fn open(path: &Path, options: &FileOptions) -> Result<OpenFile, OpenError> {
     let queue_depth = options.queue_depth.clamp(1, MAX_QUEUE_DEPTH);
     let io_error =
         |doing| move |source: io::Error| OpenError::Io { path: path.to_owned(), doing, source };
-    let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-        .map_err(|errno| io_error("making an eventfd")(errno.into()))?;
+    let wake = Wake::new().map_err(io_error("making an eventfd"))?;
     let medium = Arc::new(Medium::new(file, kind));
     let ring = ring(&medium, &wake, queue_depth, options.engine, &mut notes)?;
     let engine = if ring.is_some() { "io_uring" } else { "threads" };
@@ -326,7 +325,7 @@ fn try_direct(file: &File, path: &Path, align_bytes: u64) -> Result<(), OpenErro
 /// The ring, if it is wanted and to be had.
 fn ring(
     medium: &Arc<Medium>,
-    wake: &OwnedFd,
+    wake: &Wake,
     queue_depth: u16,
     choice: EngineChoice,
     notes: &mut Vec<String>,

@@ -5,21 +5,21 @@
 //! for a thread: dropping the pool tells them to end, and leaves those that hang behind, with the
 //! request and the file they hold.
 
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use freewheel_block::{Io, IoError, IoId, Nanos};
 
 use super::medium::Medium;
 use super::queue::{Pushed, Queue};
+use super::sabotage::Sabotage;
+use super::sync::{Arc, Mutex, MutexGuard, sabotaged, start_worker};
+use super::wake::Wake;
 
 /// How long a thread stays without work.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// When to try again after a thread could not be started.
+/// When to look again after a thread could not be started.
 const RETRY_NS: u64 = 10_000_000;
-/// Workers only make system calls.
-const STACK_BYTES: usize = 128 * 1024;
 
 /// What a worker is asked to do.
 ///
@@ -46,7 +46,7 @@ pub(super) enum Finished {
 struct Shared {
     queue: Queue<Job>,
     finished: Mutex<Vec<Finished>>,
-    wake: Arc<OwnedFd>,
+    wake: Arc<Wake>,
 }
 
 /// See the module's description.
@@ -58,7 +58,7 @@ pub(super) struct Pool {
 
 impl Pool {
     /// A pool without threads yet. `max_threads` is the number of requests at a time.
-    pub(super) fn new(medium: Arc<Medium>, wake: Arc<OwnedFd>, max_threads: usize) -> Self {
+    pub(super) fn new(medium: Arc<Medium>, wake: Arc<Wake>, max_threads: usize) -> Self {
         let shared = Shared {
             queue: Queue::new(max_threads),
             finished: Mutex::new(Vec::with_capacity(max_threads)),
@@ -81,7 +81,13 @@ impl Pool {
     pub(super) fn cancel(&mut self, id: IoId) -> Option<Io> {
         let of_id = |job: &Job| matches!(&job.task, Task::Io(io) if io.id == id);
         match self.shared.queue.take_if(of_id)?.task {
-            Task::Io(io) => Some(io),
+            Task::Io(io) => {
+                if sabotaged(Sabotage::WithdrawnJobStays) {
+                    let task = Task::Io(Io { buf: None, ..io });
+                    self.shared.queue.push(Job { medium: Arc::clone(&self.medium), task });
+                }
+                Some(io)
+            }
             Task::Sync => None,
         }
     }
@@ -91,6 +97,10 @@ impl Pool {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
             let pushed = self.shared.queue.recheck();
+            if pushed == Pushed::NeedWorker && !sabotaged(Sabotage::RetryOnce) {
+                // As many may be missing as jobs wait, and this starts but one: look again.
+                self.retry_at = Some(now.plus(RETRY_NS));
+            }
             self.after_push(pushed, now);
         }
         std::mem::swap(&mut *lock(&self.shared.finished), into);
@@ -111,11 +121,7 @@ impl Pool {
             return;
         }
         let shared = Arc::clone(&self.shared);
-        let started = std::thread::Builder::new()
-            .name("freewheel-io".into())
-            .stack_size(STACK_BYTES)
-            .spawn(move || work(&shared));
-        if let Err(error) = started {
+        if let Err(error) = start_worker(move || work(&shared)) {
             let others = self.shared.queue.worker_failed();
             tracing::warn!(%error, others, "an I/O thread could not be started; trying again");
             self.retry_at = Some(now.plus(RETRY_NS));
@@ -131,6 +137,7 @@ impl Drop for Pool {
 
 fn work(shared: &Shared) {
     while let Some(Job { medium, task }) = shared.queue.pop(PATIENCE) {
+        let too_long = sabotaged(Sabotage::LockDuringIo).then(|| lock(&shared.finished));
         let finished = match task {
             Task::Io(mut io) => {
                 let result = medium.execute(&mut io);
@@ -138,13 +145,26 @@ fn work(shared: &Shared) {
             }
             Task::Sync => Finished::Sync(medium.sync()),
         };
+        drop(too_long);
+        let too_late = sabotaged(Sabotage::SayBeforeLettingGo).then(|| Arc::clone(&medium));
         // First let go of the image, then say so.
         drop(medium);
+        if sabotaged(Sabotage::SignalBeforeFinished) {
+            shared.wake.signal();
+        }
+        if sabotaged(Sabotage::GiveBackTwice)
+            && let Finished::Io(io, result) = &finished
+        {
+            lock(&shared.finished).push(Finished::Io(Io { buf: None, ..*io }, *result));
+        }
         lock(&shared.finished).push(finished);
-        super::backend::wake_owner(&shared.wake);
+        if !sabotaged(Sabotage::SignalBeforeFinished) {
+            shared.wake.signal();
+        }
+        drop(too_late);
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

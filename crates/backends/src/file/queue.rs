@@ -1,12 +1,14 @@
 //! The queue between the device thread and the pool's workers.
 //!
 //! Holds its lock for a push or a pop, never during I/O, so the device thread waits for no worker.
-//! Knows nothing of files and starts no threads: [`Queue::push`] says when one is needed. Only the
-//! three names imported from `std::sync` would have to change to run this under loom or shuttle.
+//! Knows nothing of files and starts no threads: [`Queue::push`] says when one is needed.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
+
+use super::sabotage::Sabotage;
+use super::sync::{Condvar, Mutex, MutexGuard, sabotaged};
 
 /// What the device thread has to do after a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,9 @@ impl<T> Queue<T> {
 
     /// Adds a job.
     pub(super) fn push(&self, job: T) -> Pushed {
+        if sabotaged(Sabotage::NotifyBeforePush) {
+            self.wake.notify_one();
+        }
         let mut state = self.lock();
         state.jobs.push_back(job);
         Self::claim(&mut state, self.max_workers, &self.wake)
@@ -63,8 +68,12 @@ impl<T> Queue<T> {
 
     fn claim(state: &mut State<T>, max_workers: usize, wake: &Condvar) -> Pushed {
         // Idle workers are spoken for by the jobs that were there before.
-        if state.jobs.len() <= state.idle {
-            wake.notify_one();
+        let enough = state.jobs.len() <= state.idle
+            || (sabotaged(Sabotage::OneIdleWorkerForAll) && state.idle > 0);
+        if enough {
+            if !sabotaged(Sabotage::NotifyBeforePush) {
+                wake.notify_one();
+            }
             Pushed::Woken
         } else if state.workers < max_workers {
             state.workers += 1;
@@ -92,16 +101,26 @@ impl<T> Queue<T> {
             if state.closed {
                 break None;
             }
+            if timed_out && sabotaged(Sabotage::NoLookAfterTimeOut) {
+                break None;
+            }
             if let Some(job) = state.jobs.pop_front() {
                 break Some(job);
             }
             if timed_out {
                 break None;
             }
+            if sabotaged(Sabotage::WaitWithoutLock) {
+                drop(state);
+                state = self.lock();
+            }
             let (guard, timeout) =
                 self.wake.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
             state = guard;
             timed_out = timeout.timed_out();
+            if sabotaged(Sabotage::WokenMeansJob) && !timed_out && !state.closed {
+                assert!(!state.jobs.is_empty(), "woken without a job");
+            }
         };
         state.idle -= 1;
         if job.is_none() {
@@ -123,7 +142,9 @@ impl<T> Queue<T> {
         state.closed = true;
         state.jobs.clear();
         drop(state);
-        self.wake.notify_all();
+        if !sabotaged(Sabotage::CloseInSilence) {
+            self.wake.notify_all();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -158,6 +179,21 @@ mod tests {
         assert_eq!(queue.push(1), Pushed::NeedWorker);
         assert!(!queue.worker_failed());
         assert_eq!(queue.recheck(), Pushed::NeedWorker);
+    }
+
+    /// Why the pool looks again after it has started one.
+    #[test]
+    fn several_workers_that_could_not_be_started_are_asked_for_one_by_one() {
+        let queue = Queue::new(2);
+        for job in [1, 2] {
+            assert_eq!(queue.push(job), Pushed::NeedWorker);
+            queue.worker_failed();
+        }
+        assert_eq!(queue.recheck(), Pushed::NeedWorker);
+        assert_eq!(queue.pop(NO_TIME), Some(1));
+        assert_eq!(queue.recheck(), Pushed::NeedWorker, "the first may hang, and 2 still waits");
+        assert_eq!(queue.pop(NO_TIME), Some(2));
+        assert_eq!(queue.recheck(), Pushed::Woken);
     }
 
     #[test]

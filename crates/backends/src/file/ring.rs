@@ -15,13 +15,14 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::AsRawFd;
 
 use freewheel_block::{Io, IoBuf, IoId, OpKind};
 use io_uring::{IoUring, opcode, squeue, types};
 
 use super::medium::Medium;
+use super::sync::Arc;
+use super::wake::Wake;
 
 /// Kernel workers for the whole device thread, for all its rings: more than it can have requests,
 /// so that those that hang take none from the others (the default is four for each CPU).
@@ -64,8 +65,8 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// A ring for `slots` requests on `medium`, which signals the eventfd `wake`.
-    pub(super) fn new(medium: Arc<Medium>, wake: &OwnedFd, slots: u16) -> io::Result<Self> {
+    /// A ring for `slots` requests on `medium`, which signals `wake`.
+    pub(super) fn new(medium: Arc<Medium>, wake: &Wake, slots: u16) -> io::Result<Self> {
         // Room for each request, a cancel for each, and a sync: neither queue can overflow.
         let entries = (u32::from(slots) * 2 + 1).next_power_of_two();
         let ring = IoUring::builder().setup_cqsize(entries * 2).dontfork().build(entries)?;

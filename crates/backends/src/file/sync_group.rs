@@ -10,6 +10,9 @@
 
 use freewheel_block::{Done, Io, IoError, IoId};
 
+use super::sabotage::Sabotage;
+use super::sync::sabotaged;
+
 /// EIO, as every Linux architecture has it.
 const EIO: i32 = 5;
 const ECANCELED: i32 = 125;
@@ -34,7 +37,9 @@ impl SyncGroup {
     /// `io` is to complete, with `transferred_bytes`, once a sync that starts from now on has
     /// ended.
     pub(super) fn join(&mut self, io: Io, transferred_bytes: u64) {
-        self.waiting.push(Waiter { io, transferred_bytes });
+        let too_late = self.running && sabotaged(Sabotage::SyncServesLateComers);
+        let list = if too_late { &mut self.served } else { &mut self.waiting };
+        list.push(Waiter { io, transferred_bytes });
     }
 
     /// The error with which everything that asks for durability has to fail: an earlier sync
@@ -45,7 +50,8 @@ impl SyncGroup {
 
     /// Whether to run an `fdatasync` now. After `true`, [`SyncGroup::finish`] must follow.
     pub(super) fn start(&mut self) -> bool {
-        if self.running || self.waiting.is_empty() || self.failed {
+        let busy = self.running && !sabotaged(Sabotage::TwoSyncs);
+        if busy || self.waiting.is_empty() || self.failed {
             return false;
         }
         self.running = true;

@@ -1,0 +1,40 @@
+//! Mistakes to make on purpose, to see that the model checker (`tests/model`) finds them.
+//!
+//! Each is one that somebody could really make, in the place where they would make it.
+//! [`sync::sabotaged`](super::sync::sabotaged) switches them on; in a production build it is a
+//! constant `false`, and nothing of them is left.
+
+/// One mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sabotage {
+    /// `Queue::push` wakes a worker before the job is there, not after.
+    NotifyBeforePush,
+    /// `Queue::push` takes one idle worker for enough, however many jobs wait for it already.
+    OneIdleWorkerForAll,
+    /// `Queue::pop` lets go of the lock between looking for a job and waiting for one.
+    WaitWithoutLock,
+    /// `Queue::pop` ends the worker at a time-out, without a last look for a job.
+    NoLookAfterTimeOut,
+    /// `Queue::pop` takes it that there is a job for whoever wakes up.
+    WokenMeansJob,
+    /// `Queue::close` doesn't wake the idle workers.
+    CloseInSilence,
+    /// A worker holds the lock of the list of what has finished while it executes.
+    LockDuringIo,
+    /// A worker signals before its work is on the list of what has finished.
+    SignalBeforeFinished,
+    /// A worker gives a request back twice.
+    GiveBackTwice,
+    /// A worker says that it is done before it has let go of the image.
+    SayBeforeLettingGo,
+    /// A withdrawn job is given back but stays in the queue.
+    WithdrawnJobStays,
+    /// After a thread couldn't be started, one more is enough for all jobs that wait.
+    RetryOnce,
+    /// `FileBackend::poll` clears the signal after it has taken what has finished.
+    ClearAfterTaking,
+    /// `SyncGroup` starts a sync although one is running.
+    TwoSyncs,
+    /// A running sync also serves those who asked after it had begun.
+    SyncServesLateComers,
+}
