@@ -86,6 +86,12 @@ fn steps(quick: bool) -> Vec<(String, Run)> {
     add("format", cargo(&["fmt", "--all", "--check"], 2));
     add("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], 20));
     add("unit and integration tests", cargo(&["test", "--workspace"], 30));
+    // Without the feature the models are not even compiled.
+    let backends = ["-p", "freewheel-backends"];
+    let strict = ["--all-targets", "--all-features", "--", "-D", "warnings"];
+    add("lints of the models", cargo(&[&["clippy"], &backends[..], &strict[..]].concat(), 20));
+    let model = ["--features", "model-check", "--test", "model"];
+    add("model checking", cargo(&[&["test"], &backends[..], &model[..]].concat(), 20));
     add("drill, no VM", Box::new(drill));
     if quick {
         return steps;
