@@ -1,13 +1,14 @@
-//! Project tasks: `cargo xtask lab | vm | test`.
+//! Project tasks: `cargo xtask lab | vm | sim | test`.
 //!
 //! This file is the command line only. What real guests need is in `lab`, running them in `vm`,
-//! and everything that must pass before a change lands in `test`.
+//! the simulation in `sim`, and everything that must pass before a change lands in `test`.
 
 mod children;
 mod deny;
 mod lab;
 mod run;
 mod say;
+mod sim;
 mod test;
 mod vm;
 mod workspace;
@@ -35,6 +36,8 @@ enum Task {
     Lab(lab::LabArgs),
     /// Boot a Linux guest on a Freewheel disk and run the main job, or a drill.
     Vm(vm::VmArgs),
+    /// Simulate guests, controllers and faulty disks, and judge what a guest may observe.
+    Sim(sim::SimArgs),
     /// Everything that must pass: format, lints, tests, the drill, and real guests.
     Test(test::TestArgs),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let done = match cli.task {
         Task::Lab(args) => lab::main(&args),
         Task::Vm(args) => vm::main(&args),
+        Task::Sim(args) => sim::main(&args),
         Task::Test(args) => test::main(&args),
     };
     match done {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::children::Running;
 use crate::lab::Lab;
+use crate::sim::{self, SimArgs};
 use crate::vm::{self, VmArgs};
 use crate::{deny, say, workspace};
 
@@ -92,6 +93,16 @@ fn steps(quick: bool) -> Vec<(String, Run)> {
     add("lints of the models", cargo(&[&["clippy"], &backends[..], &strict[..]].concat(), 20));
     let model = ["--features", "model-check", "--test", "model"];
     add("model checking", cargo(&[&["test"], &backends[..], &model[..]].concat(), 20));
+    add("simulation: 20,000 seeds, and nothing left unvisited", simulation(&["--coverage"]));
+    add("simulation: every sabotage is found", simulation(&["--sabotage", "all"]));
+    let saboteur = ["-p", "freewheel-sim", "--features", "sabotage"];
+    let hunt = ["--test", "sabotage"];
+    add(
+        "simulation: sabotages are shrunk",
+        cargo(&[&["test"], &saboteur[..], &hunt[..]].concat(), 10),
+    );
+    let strict = ["--all-targets", "--", "-D", "warnings"];
+    add("lints of the sabotages", cargo(&[&["clippy"], &saboteur[..], &strict[..]].concat(), 10));
     add("drill, no VM", Box::new(drill));
     if quick {
         return steps;
@@ -105,6 +116,7 @@ fn steps(quick: bool) -> Vec<(String, Run)> {
     }
     add("guest: main job, kernel 6.12, threads", vm(&["--engine", "threads"]));
     add("guest: drills, kernel 6.12", vm(&["--drill", "--all"]));
+    add("guest: real stall", Box::new(real_stall));
     add("guest: drill, kernel 7", vm(&["--drill", "--kernel", "7", "--engine", "io_uring"]));
     steps
 }
@@ -125,6 +137,23 @@ fn vm(args: &[&'static str]) -> Run {
         true => Ok(Ended::Passed),
         false => bail!("a guest's run failed"),
     })
+}
+
+/// The simulation, as `cargo xtask sim` with these arguments runs it.
+fn simulation(args: &[&'static str]) -> Run {
+    let args = args.to_vec();
+    Box::new(move || match sim::main(&SimArgs::parse(&args)?)? {
+        true => Ok(Ended::Passed),
+        false => bail!("the simulation found something"),
+    })
+}
+
+/// A guest on storage that hangs in the host's kernel, where that can be had.
+fn real_stall() -> Result<Ended> {
+    match vm::stall_obstacle() {
+        Some(why) => Ok(Ended::NotRun(why)),
+        None => vm(&["--drill", "--real-stall"])(),
+    }
 }
 
 fn lab() -> Result<Ended> {

@@ -34,6 +34,19 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
     Ok(DIR.get_or_init(|| PathBuf::from(dir)).clone())
 }
 
+/// Build `hangfs` in release mode and return the program's path.
+pub(crate) fn build_hangfs() -> Result<PathBuf> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(path) = BUILT.get() {
+        return Ok(path.clone());
+    }
+    say::step("building hangfs (release)");
+    run::output(cargo().args(["build", "--release", "--package", "freewheel-hangfs"]))
+        .context("hangfs does not build")?;
+    let path = target_dir()?.join("release/hangfs");
+    Ok(BUILT.get_or_init(|| path).clone())
+}
+
 /// Build `freewheel` in release mode and return the program's path.
 pub(crate) fn build_freewheel() -> Result<PathBuf> {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();

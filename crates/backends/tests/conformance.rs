@@ -6,9 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use freewheel_backends::conformance::{CASES, Fixture, MEDIUM_BYTES, Subject};
+use freewheel_backends::conformance::{CASES, Fixture, MEDIUM_BYTES, Subject, open_again};
 use freewheel_backends::file::{Cache, EngineChoice, FileOptions, OpenError, open};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tempfile::TempDir;
@@ -134,20 +133,8 @@ impl Drop for Medium {
 
 impl Fixture for Medium {
     fn open(&self, read_only: bool) -> Subject {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            match open(self.path(), &self.setting.options(read_only)) {
-                Ok(opened) => {
-                    return Subject { backend: opened.backend, wake: Some(opened.wake) };
-                }
-                // A dropped backend keeps the image locked until its last request has ended.
-                Err(OpenError::Locked { .. } | OpenError::Busy { .. })
-                    if Instant::now() < deadline =>
-                {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(error) => panic!("{error}"),
-            }
-        }
+        let opened = open_again(self.path(), &self.setting.options(read_only))
+            .unwrap_or_else(|error| panic!("{error}"));
+        Subject { backend: opened.backend, wake: Some(opened.wake) }
     }
 }

@@ -30,6 +30,33 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+/// Whether the named way of breaking the contract is chosen: never, without the feature `sabotage`.
+#[cfg(feature = "sabotage")]
+#[macro_export]
+macro_rules! sabotaged {
+    ($which:ident) => {
+        $crate::sabotage::is_chosen($crate::sabotage::Sabotage::$which)
+    };
+}
+
+/// Whether the named way of breaking the contract is chosen: never, without the feature `sabotage`.
+#[cfg(not(feature = "sabotage"))]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! sabotaged {
+    ($which:ident) => {
+        $crate::never()
+    };
+}
+
+/// What is not chosen: nothing is, without the feature `sabotage`.
+#[cfg(not(feature = "sabotage"))]
+#[doc(hidden)]
+#[inline(always)]
+pub const fn never() -> bool {
+    false
+}
+
 mod backend;
 mod buffer;
 mod engine;
@@ -40,6 +67,8 @@ mod status;
 
 pub use backend::{Backend, BackendInfo, DiscardSupport, Done, Io, IoId};
 pub use buffer::{IoBuf, PAGE_BYTES};
+#[cfg(feature = "sabotage")]
+pub use engine::sabotage;
 pub use engine::{Client, Engine, EngineConfig, GuestMemoryError, OpError, OpToken, SubmitError};
 pub use operation::{ByteRange, IoError, Nanos, OpKind, Request};
 pub use status::{Counters, EngineStatus, OpState, OpStatus, OrphanStatus, TraceEvent, TraceKind};

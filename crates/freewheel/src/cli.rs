@@ -58,7 +58,8 @@ Example:
 const DRILL_EXAMPLE: &str = "\
 Example:
   freewheel drill
-  freewheel drill --engine threads --json";
+  freewheel drill --engine threads --json
+  freewheel drill --stall-with 'exec hangfs /mnt/h' --disk path=/mnt/h/disk --destroy-data";
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -129,6 +130,10 @@ pub(crate) struct DrillArgs {
     /// What executes requests on the temporary file: auto, io_uring or threads
     #[arg(long, value_name = "ENGINE", value_parser = crate::disk::engine, conflicts_with = "disk")]
     pub(crate) engine: Option<freewheel_backends::file::EngineChoice>,
+    /// Let PROGRAM, a shell command, make --disk hang, instead of injected faults. It mounts the
+    /// storage, says `mounted`, and obeys commands on its standard input, as hangfs does
+    #[arg(long, value_name = "PROGRAM", requires = "disk", hide_short_help = true)]
+    pub(crate) stall_with: Option<String>,
     /// How often each way to reset is tried
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rounds: u32,

@@ -220,10 +220,6 @@ pub(crate) fn open(spec: &DiskSpec) -> Result<OpenDisk, UserError> {
     };
     let opened = file::open(&spec.path, &options)
         .map_err(|error| UserError::new(exit::DISK, error.cause(), error.remedy()))?;
-    tracing::info!("{name}: engine {}", opened.engine);
-    for note in &opened.notes {
-        tracing::info!("{name}: {note}");
-    }
     let sector_bytes = u64::from(config.logical_sector_bytes);
     let (mut faults, mut link_faults) = (Vec::new(), Vec::new());
     for fault in &spec.faults {

@@ -13,6 +13,21 @@ pub trait Environment {
     /// Waits until a backend may have completed something, for at most `at_most_ns` nanoseconds.
     /// May return early without reason.
     fn wait(&mut self, at_most_ns: u64);
+
+    /// What the calling thread has used so far, if that can be known.
+    fn usage(&mut self) -> Option<Usage> {
+        None
+    }
+}
+
+/// What a thread has used of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Time on a processor, in nanoseconds. Waiting isn't counted, nor is being preempted.
+    pub cpu_ns: u64,
+    /// How often it gave its processor away because it had to wait for something. Being preempted
+    /// isn't counted.
+    pub waits: u64,
 }
 
 /// A clock that moves only when told: by a fixed tick at each look at it, and by waiting. Clones

@@ -4,7 +4,7 @@ use freewheel_ahci::Hba;
 use freewheel_ahci::registers::{PORT_STRIDE, PORTS};
 use freewheel_block::{Engine, Nanos};
 
-use crate::{Environment, GuestRam};
+use crate::{Environment, GuestRam, Usage};
 
 /// The longest that [`Machine::run_until`] waits before it looks again.
 const LONGEST_WAIT_NS: u64 = 10_000_000;
@@ -18,13 +18,26 @@ pub struct Machine {
     env: Box<dyn Environment>,
     messages_total: u64,
     longest_call_ns: u64,
+    longest_call_cpu_ns: u64,
+    blocked_calls_total: u64,
+    longest_blocked_call_ns: u64,
     calls_total: u64,
 }
 
 impl Machine {
     /// Puts the parts together.
     pub fn new(hba: Hba, ram: GuestRam, env: Box<dyn Environment>) -> Self {
-        Self { hba, ram, env, messages_total: 0, longest_call_ns: 0, calls_total: 0 }
+        Self {
+            hba,
+            ram,
+            env,
+            messages_total: 0,
+            longest_call_ns: 0,
+            longest_call_cpu_ns: 0,
+            blocked_calls_total: 0,
+            longest_blocked_call_ns: 0,
+            calls_total: 0,
+        }
     }
 
     /// The time.
@@ -34,10 +47,18 @@ impl Machine {
 
     /// Runs one call into the controller, with an eye on how long it takes.
     fn call<R>(&mut self, call: impl FnOnce(&mut Hba, &GuestRam, Nanos) -> R) -> R {
+        let before = self.env.usage();
         let start = self.env.now();
         let result = call(&mut self.hba, &self.ram, start);
         let took_ns = self.env.now().since(start);
         self.longest_call_ns = self.longest_call_ns.max(took_ns);
+        if let (Some(before), Some(after)) = (before, self.env.usage()) {
+            self.longest_call_cpu_ns = self.longest_call_cpu_ns.max(after.cpu_ns - before.cpu_ns);
+            if after.waits != before.waits {
+                self.blocked_calls_total += 1;
+                self.longest_blocked_call_ns = self.longest_blocked_call_ns.max(took_ns);
+            }
+        }
         self.calls_total += 1;
         self.messages_total += u64::from(self.hba.take_interrupt().message);
         result
@@ -139,6 +160,28 @@ impl Machine {
     /// The longest that any single call into the controller has taken, in nanoseconds.
     pub fn longest_call_ns(&self) -> u64 {
         self.longest_call_ns
+    }
+
+    /// The longest that any single call into the controller has computed, in nanoseconds, if the
+    /// environment knows such a thing.
+    pub fn longest_call_cpu_ns(&self) -> u64 {
+        self.longest_call_cpu_ns
+    }
+
+    /// Calls into the controller in which the thread waited for something, if only for a lock that
+    /// another thread had for an instant, if the environment knows such a thing.
+    pub fn blocked_calls_total(&self) -> u64 {
+        self.blocked_calls_total
+    }
+
+    /// The longest of those, in nanoseconds.
+    pub fn longest_blocked_call_ns(&self) -> u64 {
+        self.longest_blocked_call_ns
+    }
+
+    /// What the calling thread has used so far, if that can be known.
+    pub fn usage(&mut self) -> Option<Usage> {
+        self.env.usage()
     }
 
     /// Calls into the controller so far.

@@ -19,6 +19,8 @@ pub(crate) const HANGS: [&str; 2] = ["write#20:hang", "read#50:hang"];
 
 /// The VM must never stand still for longer.
 const LIMIT: Duration = Duration::from_secs(1);
+/// How long the guest works before storage that stalls by itself does so.
+const STALL_AFTER: Duration = Duration::from_secs(3);
 /// After the guest's recovery, how long what hangs goes on hanging.
 const RELEASE_AFTER: Duration = Duration::from_secs(3);
 /// A VM that froze and went on is watched for so long.
@@ -53,6 +55,12 @@ pub(crate) fn run(setting: &Setting, device: &Device, fault: &str) -> Result<Col
     if device.is_freewheel() {
         column.device(&rig, fault);
     }
+    if let Some(pending) = host.pending {
+        column.row("hung in the kernel", pending.to_string());
+        if pending == 0 {
+            column.fail("nothing hung in the storage");
+        }
+    }
     column.host(host.released, fault, device);
     let mut check = "not run: the VM was ended".to_owned();
     if device.is_freewheel() || seen.end.is_some() {
@@ -83,6 +91,10 @@ struct Host {
     hangs: bool,
     freewheel: bool,
     released: Option<Result<(), String>>,
+    /// Storage that stalls by itself has been told to.
+    stalled: bool,
+    /// The most requests that hung in it.
+    pending: Option<usize>,
     told: u8,
 }
 
@@ -92,6 +104,8 @@ impl Host {
             hangs: fault.ends_with(":hang"),
             freewheel: device.is_freewheel(),
             released: None,
+            stalled: false,
+            pending: None,
             told: 0,
         }
     }
@@ -109,6 +123,15 @@ impl Host {
                 self.told |= 1 << bit;
                 say::step(format_args!("  {what}"));
             }
+        }
+        if !self.stalled && seen.drill_begin.is_some_and(|at| at.elapsed() > STALL_AFTER) {
+            self.stalled = true;
+            if rig.server.hang() {
+                say::step("  the storage stops answering, in the kernel");
+            }
+        }
+        if self.stalled && self.released.is_none() {
+            self.pending = self.pending.max(rig.server.pending());
         }
         let due = seen.recovered.is_some_and(|at| at.elapsed() > RELEASE_AFTER);
         if self.freewheel && self.hangs && due && self.released.is_none() {

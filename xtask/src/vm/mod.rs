@@ -17,6 +17,7 @@ mod qmp;
 mod rig;
 mod serial;
 mod server;
+mod stall;
 
 use anyhow::{Result, bail};
 use clap::{Args, FromArgMatches};
@@ -26,12 +27,14 @@ use crate::workspace;
 use kernel::Kernel;
 use rig::Setting;
 use server::{Device, Engine};
+pub(crate) use stall::obstacle as stall_obstacle;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     cargo xtask vm                                  the main job: format, write, verify, trim\n  \
     cargo xtask vm --drill                          a TRIM of 35 s, with both engines\n  \
     cargo xtask vm --drill --fault write#20:hang    a write that hangs until it is let go\n  \
+    cargo xtask vm --drill --real-stall             a disk that hangs in the host's kernel\n  \
     cargo xtask vm --drill --against-qemu           side by side with QEMU's own AHCI\n\n\
     Logs lie in vm/ of cargo's target directory. FREEWHEEL_ACCEL=kvm|tcg decides how guests run; \
     otherwise KVM is used where a guest really runs with it.")]
@@ -48,6 +51,10 @@ pub(crate) struct VmArgs {
     /// The disk's fault in place of a TRIM of 35 s, as `freewheel serve --disk fault=…` takes it.
     #[arg(long, requires = "drill", value_name = "SPEC")]
     fault: Option<String>,
+    /// No fault, but storage that really stalls, in the host's kernel: the image lies on a FUSE
+    /// file system (needs root). Everything hangs for longer than the guest waits.
+    #[arg(long, requires = "drill", conflicts_with_all = ["fault", "all", "against_qemu", "device"])]
+    real_stall: bool,
     /// Freewheel's engine. Without it the drill runs with both, one after the other.
     #[arg(long)]
     engine: Option<Engine>,
@@ -96,13 +103,18 @@ pub(crate) fn main(args: &VmArgs) -> Result<bool> {
     }
     let device = match args.device {
         Some(Other::QemuAhci) => Device::QemuAhci { trim_delay: None },
-        None => Device::Freewheel { engine: args.engine.unwrap_or(Engine::IoUring), fault: None },
+        None => Device::Freewheel {
+            engine: args.engine.unwrap_or(Engine::IoUring),
+            fault: None,
+            stalls: false,
+        },
     };
     plain::run(&setting, &device)
 }
 
 fn drills(setting: &Setting, args: &VmArgs) -> Result<bool> {
-    let mut faults = vec![args.fault.as_deref().unwrap_or(drill::TRIM_FAULT)];
+    let usual = if args.real_stall { stall::REAL_STALL } else { drill::TRIM_FAULT };
+    let mut faults = vec![args.fault.as_deref().unwrap_or(usual)];
     if args.all {
         faults.extend(drill::HANGS);
     }
@@ -116,7 +128,11 @@ fn drills(setting: &Setting, args: &VmArgs) -> Result<bool> {
             Some(Other::QemuAhci) => Vec::new(),
             None => engines
                 .iter()
-                .map(|engine| Device::Freewheel { engine: *engine, fault: Some(fault.to_owned()) })
+                .map(|engine| Device::Freewheel {
+                    engine: *engine,
+                    fault: (!args.real_stall).then(|| fault.to_owned()),
+                    stalls: args.real_stall,
+                })
                 .collect(),
         };
         if args.against_qemu || args.device.is_some() {

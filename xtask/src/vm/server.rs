@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::control::{self, Watch};
 use super::image::Image;
+use super::stall::Stall;
 use crate::children::Running;
 use crate::lab::Lab;
 use crate::{run, workspace};
@@ -18,8 +19,8 @@ use crate::{run, workspace};
 /// How the disk reaches the guest.
 #[derive(Clone, Debug)]
 pub(crate) enum Device {
-    /// Freewheel with this engine, and maybe a fault.
-    Freewheel { engine: Engine, fault: Option<String> },
+    /// Freewheel with this engine, and maybe a fault, or on storage that stalls by itself.
+    Freewheel { engine: Engine, fault: Option<String>, stalls: bool },
     /// QEMU's AHCI, with this many seconds' delay of each TRIM.
     QemuAhci { trim_delay: Option<u64> },
 }
@@ -60,6 +61,8 @@ impl Device {
 pub(crate) struct Server {
     /// QEMU's arguments for it.
     pub(crate) qemu_args: Vec<String>,
+    /// Before the process that hangs in it, which could not be ended otherwise.
+    stall: Option<Stall>,
     process: Option<Running>,
     control: Option<PathBuf>,
     watch: Option<Watch>,
@@ -74,15 +77,30 @@ impl Server {
         log: &Path,
     ) -> Result<Self> {
         match device {
-            Device::Freewheel { engine, fault } => {
-                freewheel(*engine, fault.as_deref(), image, sockets, log)
+            Device::Freewheel { engine, fault, stalls } => {
+                let stall = stalls.then(|| Stall::start(image, sockets)).transpose()?;
+                freewheel(*engine, fault.as_deref(), stall, image, sockets, log)
             }
             Device::QemuAhci { trim_delay } => qemu_ahci(lab, *trim_delay, image, sockets, log),
         }
     }
 
-    /// Let everything go that a fault holds.
-    pub(crate) fn release(&self) -> Result<()> {
+    /// Let the storage stall, if it is of that kind; whether it is.
+    pub(crate) fn hang(&mut self) -> bool {
+        self.stall.as_mut().map(Stall::hang).is_some()
+    }
+
+    /// Requests that hang in the storage itself, if it is of that kind.
+    pub(crate) fn pending(&mut self) -> Option<usize> {
+        self.stall.as_mut().map(Stall::pending)
+    }
+
+    /// Let everything go that a fault holds, or the storage.
+    pub(crate) fn release(&mut self) -> Result<()> {
+        if let Some(stall) = &mut self.stall {
+            stall.release();
+            return Ok(());
+        }
         let control = self.control.as_ref().context("this disk has no control socket")?;
         control::call(control, "fault.release", json!({})).map(drop)
     }
@@ -111,6 +129,7 @@ impl Server {
 fn freewheel(
     engine: Engine,
     fault: Option<&str>,
+    stall: Option<Stall>,
     image: &Image,
     sockets: &Path,
     log: &Path,
@@ -118,7 +137,8 @@ fn freewheel(
     let program = workspace::build_freewheel()?;
     let socket = sockets.join("vfio.sock");
     let control = sockets.join("control.sock");
-    let mut disk = format!("path={},format=raw,engine={}", image.path().display(), engine.name());
+    let path = stall.as_ref().map_or(image.path().to_owned(), Stall::path);
+    let mut disk = format!("path={},format=raw,engine={}", path.display(), engine.name());
     if let Some(fault) = fault {
         disk += &format!(",fault={fault}");
     }
@@ -142,6 +162,7 @@ fn freewheel(
     });
     Ok(Server {
         qemu_args: vec!["-device".into(), device.to_string()],
+        stall,
         process: Some(process),
         watch: Some(Watch::start(control.clone())),
         control: Some(control),
@@ -190,6 +211,7 @@ fn qemu_ahci(
             "-device".into(),
             "ide-hd,drive=disk,bus=compared.0".into(),
         ],
+        stall: None,
         process,
         control: None,
         watch: None,

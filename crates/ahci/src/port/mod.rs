@@ -308,7 +308,12 @@ impl Port {
 
     /// Forgets every command, and has the device forget them. Never waits.
     fn stop(&mut self, kind: ResetKind, now: Nanos) {
-        let in_device = self.device.as_mut().map_or(0, |device| device.abort_all(now));
+        let in_device = match &mut self.device {
+            Some(device) if !freewheel_block::sabotaged!(ResetForgetsDevice) => {
+                device.abort_all(now)
+            }
+            _ => 0,
+        };
         let waiting = (self.wire.ci & !self.wire.issued).count_ones() as usize;
         self.wire.drop_commands();
         self.wire.note_reset(kind, in_device + waiting, now);

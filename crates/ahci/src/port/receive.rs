@@ -88,6 +88,9 @@ impl Link for Plugged<'_> {
             return Err(LinkError::Crc);
         }
         let command = &mut self.wire.commands[usize::from(slot % 32)];
+        if freewheel_block::sabotaged!(ListFetchedAgain) {
+            let _ = command.fetch(self.wire.clb, slot, self.memory);
+        }
         let result = command.write_data(offset_bytes, data, self.memory);
         self.note(result)
     }

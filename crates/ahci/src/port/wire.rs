@@ -131,7 +131,9 @@ impl Wire {
 
     pub(super) fn drop_commands(&mut self) {
         self.ci = 0;
-        self.sact = 0;
+        if !freewheel_block::sabotaged!(StopKeepsActive) {
+            self.sact = 0;
+        }
         self.issued = 0;
         self.current_slot = 0;
         self.next_first = 0;

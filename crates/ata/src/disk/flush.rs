@@ -31,6 +31,9 @@ pub(crate) fn flush_then(
     after: AfterFlush,
     link: &mut dyn Link,
 ) -> Reply {
+    if freewheel_block::sabotaged!(FlushUnasked) {
+        return Reply::Good;
+    }
     disk.start(call, Work::Flush(after), 0, Request::flush(u32::from(call.slot)), link)
 }
 

@@ -471,7 +471,9 @@ impl Device for Disk {
         let srst = control & CONTROL_SRST != 0;
         let was_held = mem::replace(&mut self.held_in_reset, srst);
         if srst {
-            self.cancel_everything(now);
+            if !freewheel_block::sabotaged!(SrstForgetsCommands) {
+                self.cancel_everything(now);
+            }
             self.error_log = ErrorLog::default();
             self.power.reset();
         } else if was_held {
@@ -513,7 +515,9 @@ impl Device for Disk {
             let Some(entry) = self.slots.get_mut(answer.tag as usize) else { continue };
             // The engine answers nothing that was cancelled; that the token is right costs
             // nothing to check, and a mistake here would end another command (C2).
-            let Some(pending) = entry.take_if(|it| it.token == Some(answer.token)) else {
+            let Some(pending) = entry.take_if(|it| {
+                it.token == Some(answer.token) || freewheel_block::sabotaged!(AnswerAfterCancel)
+            }) else {
                 continue;
             };
             let damaged = self.crc_errors & 1 << pending.call.slot != 0;

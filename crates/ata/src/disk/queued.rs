@@ -45,7 +45,7 @@ fn run(disk: &mut Disk, call: &Call, is_write: bool, link: &mut dyn Link) -> Rep
     disk.accept_queued(call, link);
     let block_bytes = disk.shape.sector_bytes;
     let (work, request) = if is_write {
-        let fua = fis.device & DEVICE_FUA != 0;
+        let fua = fis.device & DEVICE_FUA != 0 && !freewheel_block::sabotaged!(FuaOfQueueIgnored);
         (Work::Write { block_bytes }, Request::write(u32::from(tag), range, fua))
     } else {
         (Work::Read { block_bytes }, Request::read(u32::from(tag), range))

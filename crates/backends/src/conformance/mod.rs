@@ -15,8 +15,12 @@ mod cases;
 mod rig;
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use freewheel_block::Backend;
+
+use crate::file::{FileOptions, OpenError, OpenFile, open};
 
 pub use cases::CASES;
 pub use rig::{PATIENCE, Rig};
@@ -47,4 +51,18 @@ pub struct Case {
     pub name: &'static str,
     /// Runs it. Panics if the backend fails.
     pub run: fn(&dyn Fixture),
+}
+
+/// Opens an image that may have been in use a moment ago: a file is closed, and its lock given back,
+/// by a thread of its own.
+pub fn open_again(path: &Path, options: &FileOptions) -> Result<OpenFile, OpenError> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match open(path, options) {
+            Err(OpenError::Locked { .. } | OpenError::Busy { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            outcome => return outcome,
+        }
+    }
 }

@@ -3,7 +3,6 @@
 //! Needs root, FUSE and, for some, loop devices. What this machine can't run is listed as
 //! *ignored*, and said once more at the end; with `FREEWHEEL_REQUIRE_ALL=1` it fails instead.
 
-mod server;
 mod storage;
 
 use std::process::ExitCode;
@@ -26,10 +25,11 @@ const LEN: u64 = 4096;
 
 type TestFn = fn(&mut Storage);
 
-const ON_FUSE: [(&str, TestFn); 5] = [
+const ON_FUSE: [(&str, TestFn); 6] = [
     ("submitting_returns_at_once", submitting_returns_at_once),
     ("others_go_on", others_go_on),
     ("dropping_returns_at_once_and_keeps_the_lock", dropping_returns_at_once_and_keeps_the_lock),
+    ("closing_returns_at_once", closing_returns_at_once),
     ("a_failed_flush_is_final", a_failed_flush_is_final),
     ("a_failed_flush_that_nobody_waits_for_is_final", an_orphaned_flush_that_fails_is_final),
 ];
@@ -38,9 +38,7 @@ const ON_DISKS: [(&str, TestFn); 1] = [("submitting_returns_at_once", submitting
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == SERVE) {
-        let mountpoint = words.next().expect("a mountpoint");
-        server::serve(mountpoint.as_ref(), words.next().is_some_and(|word| word == "cached"));
-        return ExitCode::SUCCESS;
+        return freewheel_hangfs::Options::parse(words).expect("options").serve();
     }
 
     let mut args = Arguments::from_args();
@@ -149,7 +147,7 @@ fn others_go_on(storage: &mut Storage) {
         // unless the file system permits more, as this one does for writes within the file.
         storage.wait_for_pending(hung as usize);
         assert!(!rig.completes_within(ids[0], Duration::ZERO));
-        let elsewhere = ByteRange::new(server::HANG_BELOW_BYTES + (1 << 20), LEN);
+        let elsewhere = ByteRange::new(storage::HANG_BELOW_BYTES + (1 << 20), LEN);
         let others: &[OpKind] =
             if kind == OpKind::Discard { &[OpKind::Read] } else { &[OpKind::Write, OpKind::Read] };
         for other in others {
@@ -193,6 +191,13 @@ fn dropping_returns_at_once_and_keeps_the_lock(storage: &mut Storage) {
     }
     let mut rig = Rig::new(storage);
     assert_eq!(rig.read(place(0).offset_bytes, LEN).len() as u64, LEN);
+}
+
+fn closing_returns_at_once(storage: &mut Storage) {
+    let rig = Rig::new(storage);
+    storage.hang("close");
+    at_once("closing", || drop(rig));
+    storage.release();
 }
 
 const EIO: IoError = IoError::Os(5);

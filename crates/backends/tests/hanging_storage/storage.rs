@@ -1,14 +1,19 @@
 //! Storage that hangs on command, seen from the test: the FUSE file itself, a loop device on it, or
 //! a file on an ext4 on that loop device.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use freewheel_backends::conformance::{Fixture, Subject};
-use freewheel_backends::file::{FileOptions, open};
+use freewheel_backends::conformance::{Fixture, Subject, open_again};
+use freewheel_backends::file::FileOptions;
+use freewheel_hangfs::{HangFs, Options};
 use tempfile::TempDir;
+
+/// Only what begins below hangs.
+pub(crate) const HANG_BELOW_BYTES: u64 = 32 << 20;
+/// No test takes this long.
+const LIFE: Duration = Duration::from_secs(20);
 
 /// What lies on the FUSE file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +30,10 @@ pub(crate) enum Layers {
 pub(crate) struct Storage {
     options: FileOptions,
     image: PathBuf,
-    mounts: Vec<PathBuf>,
+    /// What is mounted on top of the FUSE file.
+    mount: Option<PathBuf>,
     device: Option<PathBuf>,
-    commands: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-    server: Child,
+    fuse: HangFs,
     // Last: its mounts are gone by then.
     _dir: TempDir,
 }
@@ -42,31 +46,15 @@ impl Storage {
         let fuse = dir.path().join("fuse");
         std::fs::create_dir(&fuse).map_err(|error| error.to_string())?;
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut server = Command::new(program)
-            .arg(super::SERVE)
-            .arg(&fuse)
-            .arg(if layers == Layers::Fuse { "direct" } else { "cached" })
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        let commands = server.stdin.take();
-        let answers = BufReader::new(server.stdout.take().expect("piped"));
-        let mut storage = Self {
-            options,
-            image: fuse.join("disk"),
-            mounts: Vec::new(),
-            device: None,
-            commands,
-            answers,
-            server,
-            _dir: dir,
+        let fs_options = Options {
+            cached: layers != Layers::Fuse,
+            hang_below_bytes: HANG_BELOW_BYTES,
+            life: LIFE,
+            ..Options::new(&fuse)
         };
-        let answer = storage.answer();
-        if answer != "mounted" {
-            return Err(format!("no FUSE (needs root and /dev/fuse): {answer}"));
-        }
-        storage.mounts.push(fuse);
+        let fuse = HangFs::start(Command::new(program).arg(super::SERVE), &fs_options)?;
+        let image = fuse.image().to_owned();
+        let mut storage = Self { options, image, mount: None, device: None, fuse, _dir: dir };
         if layers != Layers::Fuse {
             let image = storage.image.clone();
             let device = run("losetup", &["--find".as_ref(), "--show".as_ref(), image.as_ref()])?;
@@ -77,7 +65,7 @@ impl Storage {
             let device = storage.image.clone();
             let mountpoint = storage._dir.path().join("ext4");
             std::fs::create_dir(&mountpoint).map_err(|error| error.to_string())?;
-            storage.mounts.push(mountpoint.clone());
+            storage.mount = Some(mountpoint.clone());
             run("mkfs.ext4", &["-q".as_ref(), device.as_ref()])?;
             run("mount", &[device.as_ref(), mountpoint.as_ref()])?;
             storage.image = mountpoint.join("disk.img");
@@ -102,43 +90,27 @@ impl Storage {
     /// From now on, these kinds of requests hang.
     pub(crate) fn hang(&mut self, kinds: &str) {
         // What is cached would be read without the disk.
-        for cached in [&self.image, &self.mounts[0].join("disk")] {
+        for cached in [self.image.as_path(), self.fuse.image()] {
             let file = std::fs::File::open(cached).expect("the image");
             let all = std::num::NonZero::new(u64::MAX >> 1);
             rustix::fs::fadvise(&file, 0, all, rustix::fs::Advice::DontNeed).expect("fadvise");
         }
-        self.command(&format!("hang {kinds}"));
+        self.fuse.hang(kinds);
     }
 
     /// Answers what hangs, and everything from now on.
     pub(crate) fn release(&mut self) {
-        self.command("release");
+        self.fuse.release();
     }
 
-    /// Gives the server a command.
+    /// Gives the file system a command.
     pub(crate) fn command(&mut self, command: &str) -> String {
-        let commands = self.commands.as_mut().expect("open until the end");
-        writeln!(commands, "{command}").expect("the server is there");
-        self.answer()
+        self.fuse.command(command)
     }
 
     /// Waits until at least `count` requests hang.
     pub(crate) fn wait_for_pending(&mut self, count: usize) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            let pending: usize = self.command("pending").parse().expect("a number");
-            if pending >= count {
-                return;
-            }
-            assert!(Instant::now() < deadline, "only {pending} of {count} requests have arrived");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn answer(&mut self) -> String {
-        let mut line = String::new();
-        let _ = self.answers.read_line(&mut line);
-        line.trim().to_owned()
+        self.fuse.wait_for_pending(count);
     }
 }
 
@@ -169,24 +141,21 @@ impl Drop for Storage {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // Whatever still hangs has to end, or unmounting would hang too.
-            self.commands = None;
-            let _ = self.server.wait();
+            self.fuse.end();
         }
-        for mount in self.mounts.drain(..).rev() {
+        if let Some(mount) = self.mount.take() {
             let _ = rustix::mount::unmount(&mount, rustix::mount::UnmountFlags::DETACH);
-            if let Some(device) = self.device.take() {
-                let _ = Command::new("losetup").arg("--detach").arg(device).status();
-            }
         }
-        self.commands = None;
-        let _ = self.server.wait();
+        if let Some(device) = self.device.take() {
+            let _ = Command::new("losetup").arg("--detach").arg(device).status();
+        }
     }
 }
 
 impl Fixture for Storage {
     fn open(&self, read_only: bool) -> Subject {
         let options = FileOptions { read_only, ..self.options.clone() };
-        let opened = open(&self.image, &options).unwrap_or_else(|error| panic!("{error}"));
+        let opened = open_again(&self.image, &options).unwrap_or_else(|error| panic!("{error}"));
         Subject { backend: opened.backend, wake: Some(opened.wake) }
     }
 }

@@ -31,21 +31,36 @@ impl Engine {
         let result = if lost_buffer { Err(IoError::BackendProtocol) } else { result };
         match slot.state {
             SlotState::Free => {}
-            SlotState::Orphaned { fenced, .. } => self.end_orphan(io.id.slot, fenced, now),
+            SlotState::Orphaned { fenced, .. } => {
+                if sabotaged!(LateReadCopied) {
+                    self.copy_late(io.id.slot, client);
+                }
+                self.end_orphan(io.id.slot, fenced, now);
+            }
             SlotState::Submitted { op } => self.end_request(io.id.slot, op, result, now, client),
         }
     }
 
     fn end_orphan(&mut self, index: u16, fenced: bool, now: Nanos) {
         let slot = self.slots.get(index);
-        let (range, kind, tag) = (slot.piece.wide, slot.piece.kind, slot.tag);
+        let (range, kind, tag) = (slot.fenced_range(), slot.piece.kind, slot.tag);
         if fenced {
             self.fences.drop_fence(index, range);
         }
-        self.counters.orphans_now -= 1;
+        if !sabotaged!(OrphanNotCounted) {
+            self.counters.orphans_now -= 1;
+        }
         self.recheck_held |= !self.held.is_empty();
         self.note(now, TraceKind::OrphanEnd, kind, tag, range);
         self.slots.give_back(index);
+    }
+
+    fn copy_late(&mut self, index: u16, client: &mut dyn Client) {
+        let slot = self.slots.get(index);
+        if let (Some(buf), OpKind::Read) = (&slot.buf, slot.piece.kind) {
+            let data = &buf.bytes()[slot.piece.span_in_buffer()];
+            let _ = client.scatter(slot.tag, slot.piece.data_offset_bytes, data);
+        }
     }
 
     /// A live request came back: carry on with it, or end the piece.
@@ -65,7 +80,7 @@ impl Engine {
                 let left_bytes = piece.wide.len_bytes - slot.progress_bytes;
                 if count > left_bytes {
                     Err(IoError::BackendProtocol)
-                } else if count == left_bytes {
+                } else if count == left_bytes || sabotaged!(ShortIsWhole) {
                     Ok(())
                 } else {
                     let usable_bytes = count & !(align_bytes - 1);
@@ -78,6 +93,7 @@ impl Engine {
                     }
                 }
             }
+            Err(_) if sabotaged!(ErrorSwallowed) && piece.kind == OpKind::Write => Ok(()),
             other => other.map(|_| ()),
         };
         let result = result.and_then(|()| self.after_transfer(index, client));

@@ -43,7 +43,10 @@ impl Engine {
         if self.fences.blocks(guarded) {
             return true;
         }
-        if self.cutter.align_bytes == 1 || !piece.kind.changes_medium() {
+        if self.cutter.align_bytes == 1
+            || !piece.kind.changes_medium()
+            || sabotaged!(UnalignedTogether)
+        {
             return false;
         }
         let meets_in_flight = self.slots.iter().any(|(_, slot)| {
@@ -77,18 +80,16 @@ impl Engine {
         };
         operation.place = Place::Held;
         self.held.push_back(op);
-        if operation.held_piece.is_some() {
-            return; // released a moment ago, and something else came first
-        }
         self.counters.held_total += 1;
-        operation.held_piece = Some((self.counters.held_total, *piece));
+        // If it was released a moment ago and something else came first, it keeps its turn.
+        operation.held_piece.get_or_insert((self.counters.held_total, *piece));
         let (kind, tag) = (operation.request.kind, operation.request.tag);
         self.note(now, TraceKind::Hold, kind, tag, piece.range);
     }
 
     /// Moves what is held by nothing any more to the front of the ready queue, oldest first.
     pub(super) fn release_held(&mut self, now: Nanos) {
-        if !core::mem::take(&mut self.recheck_held) {
+        if !core::mem::take(&mut self.recheck_held) || sabotaged!(HeldNeverReleased) {
             return;
         }
         let mut released = Vec::new();

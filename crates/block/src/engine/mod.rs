@@ -20,6 +20,8 @@
 mod completion;
 mod dispatch;
 mod operations;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
 mod sight;
 mod slots;
 #[cfg(test)]
@@ -196,7 +198,8 @@ impl Engine {
             return Err(SubmitError::TooMany);
         }
         let native_fua = request.kind == OpKind::Write && self.info.fua;
-        request.fua |= self.write_through;
+        request.fua |= self.write_through && !sabotaged!(WriteThroughIgnored);
+        request.fua &= !sabotaged!(FuaIgnored);
         let flush_after = request.fua && request.kind.changes_medium() && !native_fua;
         let (kind, tag) = (request.kind, request.tag);
         let range = request.ranges.first().copied().unwrap_or_default();
@@ -235,6 +238,16 @@ impl Engine {
     /// Cancels an operation: it is never answered, and from now on touches no guest memory.
     /// Returns whether it was still live. Never waits: what the backend has already is orphaned.
     pub fn cancel(&mut self, token: OpToken, now: Nanos) -> bool {
+        let place = self.operations.get(token).map(|operation| operation.place);
+        if sabotaged!(AnswerAfterCancel) && place == Some(Place::Done) {
+            return true;
+        }
+        if sabotaged!(HoldNotCancellable) && place == Some(Place::Held) {
+            return true;
+        }
+        if sabotaged!(ResetAsksStorage) {
+            self.backend.poll(now, &mut self.done);
+        }
         let Some(operation) = self.operations.remove(token) else {
             return false;
         };
@@ -265,9 +278,11 @@ impl Engine {
 
     fn orphan(&mut self, index: u16, now: Nanos) {
         let slot = self.slots.get_mut(index);
-        let fenced = slot.may_change_medium();
+        let fenced = slot.may_change_medium()
+            && !sabotaged!(NoFence)
+            && !(sabotaged!(NoFenceForDiscard) && slot.piece.kind == OpKind::Discard);
         slot.state = SlotState::Orphaned { since: now, fenced };
-        let (range, kind, tag) = (slot.piece.wide, slot.piece.kind, slot.tag);
+        let (range, kind, tag) = (slot.fenced_range(), slot.piece.kind, slot.tag);
         let id = IoId { slot: index, generation: slot.generation };
         self.counters.running_now -= 1;
         self.counters.orphans_total += 1;
@@ -278,6 +293,12 @@ impl Engine {
         }
         self.note(now, TraceKind::Orphan(fenced), kind, tag, range);
         self.backend.cancel_hint(id);
+        if sabotaged!(OrphanSlotReused) {
+            let slot = self.slots.get_mut(index);
+            slot.buf.get_or_insert_with(|| IoBuf::new(index, self.cutter.buf_bytes as usize));
+            self.counters.orphans_now -= 1;
+            self.slots.give_back(index);
+        }
     }
 
     /// Ends a batch of submissions.

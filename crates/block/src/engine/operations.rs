@@ -123,7 +123,7 @@ impl Operation {
             if let Some(piece) = self.next_cut(cutter) {
                 return Next::Piece(piece);
             }
-            if self.flush_pending && self.in_flight == 0 {
+            if self.flush_pending && (self.in_flight == 0 || sabotaged!(FlushOvertakes)) {
                 return Next::Piece(Piece {
                     kind: OpKind::Flush,
                     range: ByteRange::default(),

@@ -19,6 +19,7 @@ impl Engine {
             .slots
             .iter()
             .filter(|(_, slot)| matches!(slot.state, SlotState::Orphaned { fenced: true, .. }))
+            .filter(|(_, slot)| !(sabotaged!(DoubtForgotten) && slot.piece.kind == OpKind::Discard))
             .map(|(_, slot)| slot.piece.wide)
             .collect();
         ranges.sort_unstable();

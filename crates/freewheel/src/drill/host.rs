@@ -4,9 +4,10 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use freewheel_block::Nanos;
-use freewheel_sim::Environment;
+use freewheel_sim::{Environment, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::usage;
 use crate::clock::Clock;
 
 /// The machine that the drill runs on.
@@ -32,5 +33,9 @@ impl Environment for Host {
         let timeout = Timespec::try_from(Duration::from_nanos(at_most_ns)).ok();
         // A signal or an error only means that the drill looks earlier.
         let _ = poll(&mut fds, timeout.as_ref());
+    }
+
+    fn usage(&mut self) -> Option<Usage> {
+        usage::of_this_thread()
     }
 }

@@ -12,6 +12,7 @@ pub(super) fn of(report: &Report) -> String {
 
 fn value(report: &Report) -> Value {
     let all = &report.resets;
+    let measured = report.blocked_calls.is_some();
     let ways: Map<String, Value> =
         report.ways.iter().map(|(way, found)| (way.name().to_owned(), times(found))).collect();
     let verdicts: Map<String, Value> = Clause::ALL
@@ -38,7 +39,12 @@ fn value(report: &Report) -> Value {
         "orphans_total": report.orphans_total,
         "fences_total": report.fences_total,
         "held_total": report.held_total,
+        "real_stall": report.real_stall,
+        "calls": report.calls,
+        "blocked_calls": report.blocked_calls,
+        "longest_blocked_call_us": us(report.longest_blocked_call_ns),
         "longest_call_us": us(report.longest_call_ns),
+        "longest_call_cpu_us": measured.then(|| us(report.longest_call_cpu_ns)),
         "neighbour_longest_us": us(report.neighbour_longest_ns),
         "reset_us": {
             "p50": us(all.percentile_ns(50)),
@@ -48,6 +54,7 @@ fn value(report: &Report) -> Value {
             "all": times(all),
             "ways": ways,
         },
+        "reset_cpu_us": measured.then(|| times(&report.resets_cpu)),
         "verdicts": verdicts,
         "ok": report.ok(),
     })

@@ -5,9 +5,11 @@
 
 mod host;
 mod json;
+mod program;
 mod style;
 mod summary;
 mod timeline;
+mod usage;
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -15,12 +17,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use freewheel_ata::Device;
-use freewheel_sim::drill::{self, DrillConfig, DrillError};
+use freewheel_sim::drill::{self, DrillConfig, DrillError, Event};
 
 use crate::cli::DrillArgs;
 use crate::disk::{self, DiskSpec};
 use crate::exit::{self, UserError};
 use host::Host;
+use program::Program;
 use style::Style;
 use timeline::Timeline;
 
@@ -41,6 +44,7 @@ pub(crate) fn run(args: &DrillArgs) -> anyhow::Result<ExitCode> {
         )
         .into());
     }
+    let program = args.stall_with.as_deref().map(Program::start).transpose()?;
     let directory = tempfile::Builder::new()
         .prefix("freewheel-drill-")
         .tempdir()
@@ -68,11 +72,19 @@ pub(crate) fn run(args: &DrillArgs) -> anyhow::Result<ExitCode> {
     let style = Style::of_stdout();
     let stdout = std::io::stdout();
     let mut timeline = Timeline::new(stdout.lock(), style);
-    let report = drill::run(stuck, neighbour, Box::new(host), config, &mut |event| {
+    let mut tell = |event: &Event| {
         if !args.json {
             timeline.tell(event);
         }
-    })
+    };
+    let host = Box::new(host);
+    let report = match program {
+        None => drill::run(stuck, neighbour, host, config, &mut tell),
+        Some(program) => {
+            let stall = Box::new(program);
+            drill::run_on_storage_that_stalls(stuck, neighbour, stall, host, config, &mut tell)
+        }
+    }
     .map_err(|error| cannot_drill(&spec, &error))?;
     drop(timeline);
 

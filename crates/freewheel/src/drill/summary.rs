@@ -40,9 +40,21 @@ fn table(text: &mut String, report: &Report, style: Style) -> std::fmt::Result {
     )?;
     writeln!(
         text,
-        "  The longest call into the controller took {}.\n",
+        "  The longest call into the controller took {}.",
         duration(report.longest_call_ns)
-    )
+    )?;
+    if let Some(blocked) = report.blocked_calls {
+        writeln!(
+            text,
+            "  Of {} calls, {blocked} waited for a lock (at most {}); the longest computed for {}, the \
+             longest reset for {}.",
+            report.calls,
+            duration(report.longest_blocked_call_ns),
+            duration(report.longest_call_cpu_ns),
+            duration(report.resets_cpu.max_ns())
+        )?;
+    }
+    writeln!(text)
 }
 
 fn verdicts(text: &mut String, report: &Report, style: Style) -> std::fmt::Result {

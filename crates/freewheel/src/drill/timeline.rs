@@ -110,6 +110,7 @@ impl<W: Write> Timeline<W> {
             EventKind::Fault { spec } => {
                 self.act(at, STORAGE, &format!("stops answering (fault {spec})"));
             }
+            EventKind::Stalled => self.act(at, STORAGE, "stops answering, in the kernel"),
             EventKind::Doorbell { slots, what } => {
                 let map = tag_map(*slots, self.tags);
                 self.act(at, GUEST, &format!("tags  {map}  {what}"));

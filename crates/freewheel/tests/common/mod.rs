@@ -53,9 +53,14 @@ impl Server {
     pub(crate) fn start(disk_keys: &str, options: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         image(dir.path(), "disk.img");
+        Self::start_on(dir, &format!("path=disk.img{disk_keys}"), options)
+    }
+
+    /// On a disk that is there already.
+    pub(crate) fn start_on(dir: tempfile::TempDir, disk: &str, options: &[&str]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_freewheel"))
             .args(["serve", "--socket", "vm.sock", "--control", "vm.ctl"])
-            .args(["--disk", &format!("path=disk.img{disk_keys}")])
+            .args(["--disk", disk])
             .args(options)
             .current_dir(dir.path())
             .stdin(Stdio::null())
@@ -123,6 +128,12 @@ impl Server {
         (code, stderr)
     }
 
+    /// Its standard output, to be read while it runs; [`Server::end`] has none then.
+    #[allow(dead_code, reason = "not every test reads it")]
+    pub(crate) fn take_stdout(&mut self) -> std::process::ChildStdout {
+        self.child.stdout.take().expect("piped")
+    }
+
     /// Waits for the end of the process.
     pub(crate) fn end(mut self) -> (Option<i32>, String, String) {
         let start = Instant::now();
@@ -136,7 +147,9 @@ impl Server {
         let status = self.child.wait().expect("waiting");
         let read = |pipe: Option<&mut dyn std::io::Read>| {
             let mut text = String::new();
-            pipe.expect("piped").read_to_string(&mut text).expect("text");
+            if let Some(pipe) = pipe {
+                pipe.read_to_string(&mut text).expect("text");
+            }
             text
         };
         let stdout = read(self.child.stdout.as_mut().map(|pipe| pipe as &mut dyn std::io::Read));
@@ -235,6 +248,26 @@ impl Vmm {
         self.ram.write_all_at(&header, LIST + slot * 32).expect("memory");
         self.write(PORT + 0x34, 1 << slot);
         self.write(PORT + 0x38, 1 << slot);
+    }
+
+    /// Sends a FIS with the device control register, such as the two of a software reset.
+    #[allow(dead_code, reason = "not every test resets in this way")]
+    pub(crate) fn control(&mut self, control: u8) {
+        let mut fis = [0u8; 0x80];
+        fis[0] = 0x27;
+        fis[15] = control;
+        self.ram.write_all_at(&fis, TABLES).expect("memory");
+        let mut header = [0u8; 32];
+        // Reset, and clear busy upon R_OK, with the first.
+        let flags = if control != 0 { 1 << 8 | 1 << 10 } else { 0 };
+        header[0..4].copy_from_slice(&(5u32 | flags).to_le_bytes());
+        header[8..16].copy_from_slice(&(BASE + TABLES).to_le_bytes());
+        self.ram.write_all_at(&header, LIST).expect("memory");
+        self.write(PORT + 0x38, 1);
+        let start = Instant::now();
+        while self.read(PORT + 0x38) & 1 != 0 {
+            assert!(start.elapsed() < HANG, "a software reset does not end");
+        }
     }
 
     /// Waits until `slot` has ended; true if without an error.

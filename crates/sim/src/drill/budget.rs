@@ -31,6 +31,8 @@ impl Rig<'_> {
             let issued = self.issue(&numbered(&tasks));
             self.tell(EventKind::Doorbell { slots: issued, what: "once more, and nobody lets go" });
             self.machine.poll();
+            let parked = self.parked();
+            self.arrive(parked);
             self.reset(way, tags as u64);
             self.come_back(way);
             resets += 1;

@@ -37,6 +37,8 @@ pub enum EventKind {
         /// In the grammar of faults.
         spec: &'static str,
     },
+    /// The storage itself stands still from now on.
+    Stalled,
     /// The guest rang the doorbell.
     Doorbell {
         /// The slots.

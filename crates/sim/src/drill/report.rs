@@ -39,6 +39,8 @@ pub struct Report {
     pub backend: String,
     /// The disk, as it introduced itself.
     pub identity: Identity,
+    /// The storage itself hung, not a fault in front of it.
+    pub real_stall: bool,
     /// Queued commands that hung in each round.
     pub commands_hung: usize,
     /// Rounds of each way to reset.
@@ -49,8 +51,21 @@ pub struct Report {
     pub ways: Vec<(ResetWay, Times)>,
     /// Reset times of all ways.
     pub resets: Times,
+    /// What the resets computed, where that can be known.
+    pub resets_cpu: Times,
     /// The longest that any single call into the controller took, in nanoseconds.
     pub longest_call_ns: u64,
+    /// The longest that any single call into the controller computed, in nanoseconds. What a busy
+    /// machine adds to `longest_call_ns` is not in it.
+    pub longest_call_cpu_ns: u64,
+    /// Calls into the controller in which the thread waited for something, if only for a lock that
+    /// another thread had for an instant; `None` if that can't be known here. (One that waited for
+    /// storage that hangs would never have returned: the same thread lets the storage go.)
+    pub blocked_calls: Option<u64>,
+    /// The longest of those, in nanoseconds.
+    pub longest_blocked_call_ns: u64,
+    /// Calls into the controller.
+    pub calls: u64,
     /// The longest command of the other disk while the budget of the first was spent, in
     /// nanoseconds.
     pub neighbour_longest_ns: u64,

@@ -3,10 +3,11 @@
 
 use freewheel_ahci::{Hba, HbaConfig};
 use freewheel_ata::Device;
-use freewheel_block::fault::{FaultAction, FaultLayer, FaultSpec, OpMatch};
+use freewheel_block::fault::{FaultAction, OpMatch};
 use freewheel_block::{ByteRange, EngineStatus, Nanos, OpState};
 
 use super::medium::Medium;
+use super::stall::{self, Stall, Staller};
 use super::{Clause, DrillConfig, DrillError, Event, EventKind, Phase, Report, Times, Verdicts};
 use crate::{
     Command, Driver, DriverError, Environment, GuestRam, Identity, Layout, Machine, ResetWay,
@@ -21,6 +22,8 @@ pub(super) const NEIGHBOUR: usize = 1;
 pub(super) const CANARY: u8 = 0xc5;
 /// What buffers hold before a read.
 pub(super) const BLANK: u8 = 0xee;
+/// How long the drill waits between two looks at what has arrived in the storage.
+const ARRIVAL_STEP_NS: u64 = 100_000;
 /// Waits that ran out before the drill gives up.
 const HOPELESS_TIMEOUTS: u32 = 3;
 
@@ -36,6 +39,7 @@ pub(super) enum Task {
 /// Everything about a drill that is under way.
 pub(super) struct Rig<'a> {
     pub(super) machine: Machine,
+    pub(super) stall: Staller,
     pub(super) driver: Driver,
     pub(super) neighbour: Driver,
     pub(super) identity: Identity,
@@ -51,6 +55,7 @@ pub(super) struct Rig<'a> {
     verdicts: Verdicts,
     ways: Vec<(ResetWay, Times)>,
     resets: Times,
+    resets_cpu: Times,
     detailed: bool,
     timeouts: u32,
     on_event: &'a mut dyn FnMut(&Event),
@@ -60,6 +65,7 @@ impl<'a> Rig<'a> {
     pub(super) fn new(
         stuck: Box<dyn Device>,
         neighbour: Box<dyn Device>,
+        stall: Option<Box<dyn Stall>>,
         env: Box<dyn Environment>,
         config: DrillConfig,
         on_event: &'a mut dyn FnMut(&Event),
@@ -93,6 +99,7 @@ impl<'a> Rig<'a> {
         }
         let mut rig = Self {
             machine,
+            stall: stall.map_or(Staller::Faults, Staller::Storage),
             driver,
             neighbour: other,
             identity,
@@ -106,6 +113,7 @@ impl<'a> Rig<'a> {
             verdicts: Verdicts::default(),
             ways: Vec::new(),
             resets: Times::default(),
+            resets_cpu: Times::default(),
             detailed: true,
             timeouts: 0,
             on_event,
@@ -140,9 +148,11 @@ impl<'a> Rig<'a> {
 
     pub(super) fn into_report(mut self, survived: bool) -> Report {
         let now = self.machine.now();
+        let measured = self.machine.usage();
         // After a panic the device is not to be trusted with anything.
         let counters = if survived { self.status_at(now).counters } else { Default::default() };
         Report {
+            real_stall: matches!(self.stall, Staller::Storage(_)),
             backend: self.backend,
             identity: self.identity,
             commands_hung: usize::from(self.tags),
@@ -150,6 +160,11 @@ impl<'a> Rig<'a> {
             slots: self.slots,
             ways: self.ways,
             resets: self.resets,
+            resets_cpu: self.resets_cpu,
+            longest_call_cpu_ns: self.machine.longest_call_cpu_ns(),
+            blocked_calls: measured.map(|_| self.machine.blocked_calls_total()),
+            longest_blocked_call_ns: self.machine.longest_blocked_call_ns(),
+            calls: self.machine.calls_total(),
             longest_call_ns: self.machine.longest_call_ns(),
             neighbour_longest_ns: self.neighbour_longest_ns,
             orphans_total: counters.orphans_total,
@@ -206,45 +221,59 @@ impl<'a> Rig<'a> {
 
     // --- steering the storage ---
 
-    fn fault_layer(&mut self) -> Option<&mut FaultLayer> {
-        self.machine.engine(STUCK)?.backend_mut().fault_layer()
+    /// Whether it is the storage itself that hangs, not a fault in front of it.
+    pub(super) fn is_real(&self) -> bool {
+        matches!(self.stall, Staller::Storage(_))
     }
 
     /// Everything that arrives from now on hangs.
     pub(super) fn hang(&mut self) {
         self.hang_quietly();
-        self.tell(EventKind::Fault { spec: "any:hang" });
+        let kind = match self.stall {
+            Staller::Faults => EventKind::Fault { spec: "any:hang" },
+            Staller::Storage(_) => EventKind::Stalled,
+        };
+        self.tell(kind);
     }
 
     /// The same without telling.
     pub(super) fn hang_quietly(&mut self) {
-        let any = OpMatch { kind: None, lba: None, nth: None, probability: None };
-        self.inject(any, FaultAction::Hang);
+        self.stall.hang(&mut self.machine);
     }
 
     pub(super) fn inject(&mut self, matching: OpMatch, action: FaultAction) {
-        if let Some(layer) = self.fault_layer() {
-            // Hang, delay and error are always there.
-            let _ = layer.add(FaultSpec::Op { matching, action });
-        }
+        stall::inject(&mut self.machine, matching, action);
     }
 
     /// Nothing new hangs; what hangs already goes on hanging.
     pub(super) fn heal(&mut self) {
-        if let Some(layer) = self.fault_layer() {
-            layer.clear();
-        }
+        self.stall.clear(&mut self.machine);
     }
 
     /// Requests that hang.
     pub(super) fn parked(&mut self) -> usize {
-        self.fault_layer().map_or(0, |layer| layer.parked())
+        self.stall.parked(&mut self.machine)
+    }
+
+    /// Lets what was handed over arrive where it hangs: `count` requests at least. At the fault
+    /// layer it is already. If they don't come, this round proves less than it should.
+    pub(super) fn arrive(&mut self, count: usize) {
+        let deadline = self.machine.now().plus(self.config.patience_ns);
+        let Staller::Storage(stall) = &mut self.stall else { return };
+        let mut pending = stall.pending();
+        while pending < count && self.machine.now() < deadline {
+            self.machine.run_for(ARRIVAL_STEP_NS);
+            pending = stall.pending();
+        }
+        self.check(Clause::C1, pending >= count, || {
+            format!("only {pending} of {count} requests hang in the storage itself")
+        });
     }
 
     /// Lets what hangs go on. Nothing is polled.
     pub(super) fn release(&mut self) -> usize {
         let now = self.machine.now();
-        let requests = self.fault_layer().map_or(0, |layer| layer.release(now));
+        let requests = self.stall.release(&mut self.machine, now);
         self.tell(EventKind::Released { requests });
         requests
     }
@@ -376,7 +405,11 @@ impl<'a> Rig<'a> {
             rig.machine.hba.status(now)[STUCK].counters.cancelled_total
         };
         let before = cancelled(self);
+        let usage = self.machine.usage();
         let outcome = self.driver.reset(&mut self.machine, way);
+        if let (Some(before), Some(after)) = (usage, self.machine.usage()) {
+            self.resets_cpu.add(after.cpu_ns - before.cpu_ns);
+        }
         let took_ns = outcome.took_ns;
         let still_stuck = self.parked();
         let name = way.name();

@@ -52,7 +52,9 @@ impl Rig<'_> {
         self.use_tags_elsewhere();
         let still_stuck = self.parked();
         self.check(Clause::C4, still_stuck == stuck, || "the orphans were not left alone".into());
-        self.flush_past_orphans(stuck);
+        if !self.is_real() {
+            self.flush_past_orphans(stuck);
+        }
 
         // It touches what orphans may still change.
         if self.identity.trim && (round as usize + way as usize).is_multiple_of(2) {
@@ -60,6 +62,9 @@ impl Rig<'_> {
         }
         let held = self.touch_fenced_ranges();
         self.release_and_drain(held);
+        if self.is_real() {
+            self.flush_that_hangs(way, round);
+        }
 
         let chunks = self.read_back(Clause::C4);
         self.judge_memory(bank, chunks);
@@ -92,6 +97,7 @@ impl Rig<'_> {
         for chunk in (0..tags).step_by(2) {
             self.medium.may_become(chunk, stale);
         }
+        self.arrive(tags);
         let stuck = self.parked();
         self.tell(EventKind::Stuck { requests: stuck });
         self.check(Clause::C1, stuck == tags, || {
@@ -148,13 +154,38 @@ impl Rig<'_> {
         self.heal();
     }
 
+    /// A flush that hangs in the storage is not answered before the storage has done it, and can
+    /// be cancelled like anything else.
+    fn flush_that_hangs(&mut self, way: ResetWay, round: u32) {
+        self.hang();
+        self.driver.issue(&mut self.machine, 0, &Command::flush());
+        self.tell(EventKind::Doorbell { slots: 1, what: "FLUSH CACHE EXT" });
+        self.machine.poll();
+        self.arrive(1);
+        self.machine.run_for(WATCH_NS);
+        let ended = self.driver.collect(&mut self.machine).ended;
+        self.check(Clause::C5, ended == 0, || {
+            "a flush was answered while the storage had not done it".into()
+        });
+        self.heal();
+        if round % 2 == 1 {
+            self.reset(not_into_a_busy_device(way), 1);
+            self.come_back(way);
+            self.release();
+            self.drain(Clause::C6);
+            return;
+        }
+        let start = self.machine.now();
+        self.release();
+        if self.await_slots(1, Clause::C5, "a flush that hung in the storage") {
+            let took_ns = self.machine.now().since(start);
+            self.tell(EventKind::Ended { slots: 1, what: "FLUSH CACHE EXT", took_ns });
+        }
+    }
+
     /// A TRIM over fenced ranges is held, and another reset takes it back at once.
     fn cancel_a_held_trim(&mut self, way: ResetWay, orphans: usize) {
-        // The port sends nothing to a device that is busy with a TRIM.
-        let way = match way {
-            ResetWay::SoftwareResetRunning => ResetWay::SoftwareReset,
-            other => other,
-        };
+        let way = not_into_a_busy_device(way);
         let sectors = self.medium.sectors();
         let ranges: Vec<_> =
             (0..orphans).step_by(2).map(|chunk| (self.medium.lba(chunk), sectors)).collect();
@@ -275,6 +306,14 @@ impl Rig<'_> {
     }
 }
 
+/// The port sends nothing to a device that is busy with a command that isn't queued.
+pub(super) fn not_into_a_busy_device(way: ResetWay) -> ResetWay {
+    match way {
+        ResetWay::SoftwareResetRunning => ResetWay::SoftwareReset,
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use freewheel_ahci::GuestMemory;
@@ -297,8 +336,9 @@ mod tests {
     fn violations_after(mischief: impl FnOnce(&dyn GuestMemory, u64)) -> u64 {
         let mut ignore = |_: &crate::drill::Event| {};
         let clock = Box::new(VirtualClock::default());
-        let mut rig = Rig::new(device(), device(), clock, DrillConfig::default(), &mut ignore)
-            .expect("a drill");
+        let mut rig =
+            Rig::new(device(), device(), None, clock, DrillConfig::default(), &mut ignore)
+                .expect("a drill");
         rig.fill_the_queue();
         rig.machine.ram.arm();
         rig.reset(ResetWay::Stop, 32);

@@ -4,6 +4,7 @@ use freewheel_block::ByteRange;
 
 use super::medium::mix;
 use super::rig::{CANARY, Rig, STUCK};
+use super::round::not_into_a_busy_device;
 use super::{Clause, EventKind};
 use crate::{Command, ResetWay};
 
@@ -42,11 +43,7 @@ impl Rig<'_> {
             return;
         }
         self.begin_round(0);
-        // The port sends nothing to a device that is busy with a TRIM.
-        let way = match way {
-            ResetWay::SoftwareResetRunning => ResetWay::SoftwareReset,
-            other => other,
-        };
+        let way = not_into_a_busy_device(way);
         let sector_bytes = self.identity.sector_bytes;
         let lba = |offset_bytes: u64| offset_bytes / u64::from(sector_bytes);
         let entries: Vec<_> = ranges
@@ -62,6 +59,8 @@ impl Rig<'_> {
         self.driver.issue(&mut self.machine, 0, &trim);
         self.tell(EventKind::Doorbell { slots: 1, what: "a TRIM of up to 512 ranges" });
         self.machine.poll();
+        // One, since a kernel may make the others wait for it.
+        self.arrive(1);
         let stuck = self.parked();
         self.tell(EventKind::Stuck { requests: stuck });
         self.check(Clause::C1, stuck > 0, || "the TRIM did not reach the storage".into());

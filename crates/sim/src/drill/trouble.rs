@@ -4,7 +4,7 @@ use freewheel_block::OpKind;
 use freewheel_block::fault::{FaultAction, OpMatch};
 
 use super::medium::{ZEROES, mix};
-use super::rig::{Rig, STUCK, Task, numbered};
+use super::rig::{Rig, Task, numbered};
 use super::{Clause, EventKind};
 use crate::{Command, DriverError, ResetWay};
 
@@ -98,14 +98,12 @@ impl Rig<'_> {
                 self.issue(&tasks);
                 self.machine.poll();
                 self.may_become(&tasks);
+                self.arrive(tasks.len());
+                let stall = &mut self.stall;
                 let outcome = self.driver.reset_with(&mut self.machine, way, |machine| {
                     let now = machine.now();
-                    let engine = machine.engine(STUCK);
-                    let layer = engine.and_then(|engine| engine.backend_mut().fault_layer());
-                    if let Some(layer) = layer {
-                        layer.clear();
-                        layer.release(now);
-                    }
+                    stall.clear(machine);
+                    stall.release(machine, now);
                     if polled {
                         machine.poll();
                     }

@@ -172,3 +172,47 @@ fn a_stream_of_whole_writes_does_not_keep_an_unaligned_one_out() {
     }
     panic!("the unaligned write never had its turn");
 }
+
+/// What was released, but found something else in its way when a slot became free, was held again;
+/// both are counted.
+#[test]
+fn whatever_is_released_was_held_as_often() {
+    let config = EngineConfig { slots: 1, buf_bytes: 8192, window: 1, ..EngineConfig::default() };
+    let mut rig = Rig::new(Disk::new(64, 4096), config);
+    let orphan = rig.write(1, 0, 16, 1);
+    rig.cancel(orphan);
+    for (tag, lba) in [(2, 1), (3, 9), (4, 11)] {
+        rig.write(tag, lba, 1, tag as u8);
+    }
+    for _ in 0..20 {
+        rig.disk.finish_all();
+        rig.poll();
+        let counters = rig.engine.counters();
+        assert_eq!(counters.held_total - counters.released_total, counters.held_now);
+    }
+    assert!([2, 3, 4].iter().all(|tag| rig.answered(*tag) == [Ok(())]));
+    assert_eq!(rig.engine.counters().held_total, 4, "one of the three was held twice");
+}
+
+#[test]
+fn a_fence_beside_a_write_in_its_block_holds_the_write_and_no_read() {
+    let mut rig = Rig::new(Disk::new(64, 4096), EngineConfig::default());
+    rig.disk.medium.lock().expect("medium").bytes.fill(0x11);
+    let orphan = rig.submit(Request::discard(1, vec![sector_range(0, 1)]));
+    rig.cancel(orphan);
+    rig.read(2, 5, 1); // its block has the fence, its sector has not
+    rig.write(3, 6, 1, 0xcc); // writes the fenced sector back
+    assert_eq!(rig.engine.counters().held_now, 1);
+    assert_eq!(rig.disk.pending().len(), 2, "the orphan and the read");
+    rig.disk.finish(1);
+    rig.poll();
+    assert_eq!(rig.answered(2), vec![Ok(())]);
+    for _ in 0..4 {
+        rig.disk.finish_all();
+        rig.poll();
+    }
+    assert_eq!(rig.answered(3), vec![Ok(())]);
+    let medium = rig.disk.medium.lock().expect("medium");
+    let at = |sector: usize| medium.bytes[sector * 512];
+    assert_eq!((at(0), at(1), at(6)), (0, 0x11, 0xcc));
+}

@@ -4,6 +4,7 @@
 mod alignment;
 mod chaos;
 mod contract;
+mod counters;
 mod life;
 
 use std::collections::BTreeMap;
