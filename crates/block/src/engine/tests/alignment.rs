@@ -216,3 +216,12 @@ fn a_fence_beside_a_write_in_its_block_holds_the_write_and_no_read() {
     let at = |sector: usize| medium.bytes[sector * 512];
     assert_eq!((at(0), at(1), at(6)), (0, 0x11, 0xcc));
 }
+
+#[test]
+fn a_read_does_not_wait_for_an_unaligned_write_in_its_block() {
+    let mut rig = Rig::new(Disk::new(64, 4096), EngineConfig::default());
+    rig.write(1, 1, 1, 0xaa);
+    rig.read(2, 5, 1);
+    assert_eq!(rig.engine.counters().held_now, 0, "ATA gives live commands no order");
+    assert_eq!(rig.disk.pending().len(), 2);
+}
