@@ -8,7 +8,7 @@
 //! always: it answers a request that is in flight, for the first time, with the request's own
 //! fields and its own buffer at the same address.
 //!
-//! Left out: what needs storage that misbehaves (see `tests/hanging_storage.rs`), and what is the
+//! Left out: what needs storage that misbehaves (see `tests/hanging_storage`), and what is the
 //! engine's affair (splitting, fences, cancelling).
 
 mod cases;
