@@ -5,11 +5,10 @@
 //! through. It never blocks: a command that needs the medium becomes a request to the
 //! [`Engine`](freewheel_block::Engine), and its FISes follow from [`Device::poll`].
 //!
-//! [`Disk`] is an ATA disk; [`command_name`] knows the commands that it has. ATAPI drives are left to
-//! a module of their own beside it.
+//! [`Disk`] is an ATA disk, [`Drive`] an ATAPI drive for CD, DVD and BD images.
 //!
-//! Specifications: ACS-4 (ATA8 Command Set, T13/BSR INCITS 529) for commands and SATA 3.x for
-//! FISes and native command queueing.
+//! Specifications: ACS-4 (ATA8 Command Set, T13/BSR INCITS 529) for commands, SATA 3.x for
+//! FISes and native command queueing, MMC-6 and SPC-3 for packet commands.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -18,9 +17,11 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod atapi;
 mod device;
 mod disk;
 pub mod fis;
 
+pub use atapi::{Drive, DriveConfig, InsertError, Locked, packet_command_name};
 pub use device::{Device, Link, LinkError};
 pub use disk::{ConfigError, Disk, DiskConfig, Rotation, command_name};

@@ -1,0 +1,8 @@
+//! Tests of the ATAPI drive, by what a controller sees of it.
+
+mod answers;
+mod any_input;
+mod media;
+mod protocol;
+mod reading;
+mod support;
