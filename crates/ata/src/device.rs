@@ -1,5 +1,7 @@
 //! The two sides of the cable: what a controller drives, and what a device sees of it.
 
+use alloc::vec::Vec;
+
 use freewheel_block::{Engine, EngineStatus, Nanos};
 
 use crate::fis::{DeviceFis, RegisterH2D};
@@ -73,6 +75,17 @@ pub trait Device: Send {
 
     /// The engine beneath, if there is a medium: to steer faults, to shut down, to look inside.
     fn engine_mut(&mut self) -> Option<&mut Engine> {
+        None
+    }
+
+    /// What is to outlive the process, if something of it changed since the last call that is worth
+    /// keeping; statistics are, every few minutes. Cheap while there is nothing.
+    fn take_saved_state(&mut self, _now: Nanos) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The same, changed or not; `None` from a device that has nothing to keep.
+    fn saved_state(&self, _now: Nanos) -> Option<Vec<u8>> {
         None
     }
 }

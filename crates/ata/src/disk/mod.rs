@@ -35,6 +35,7 @@ mod log;
 mod multiple;
 mod power;
 mod queued;
+mod saved;
 mod settings;
 mod transfer;
 mod trim;
@@ -49,6 +50,7 @@ use freewheel_block::{
 
 pub use command::command_name;
 pub use config::{ConfigError, DiskConfig, Rotation};
+pub use saved::{SAVED_STATE_MAX_BYTES, SavedStateError};
 
 use crate::fis::{CONTROL_SRST, DeviceFis, Error, RegisterH2D, Registers, Status};
 use crate::{Device, Link, LinkError};
@@ -56,6 +58,7 @@ use command::{Addressing, Call, Fault, Protocol, Reply};
 use config::Shape;
 use flush::AfterFlush;
 use log::ErrorLog;
+use saved::{PowerOn, Saved};
 use settings::{Power, PowerMode, Settings};
 use transfer::Extent;
 
@@ -165,6 +168,8 @@ pub struct Disk {
     /// Slots whose data was damaged on the link.
     crc_errors: u32,
     error_log: ErrorLog,
+    saved: Saved,
+    power_on: PowerOn,
     /// SRST is set.
     held_in_reset: bool,
     /// Something was submitted that the backend has not been told to start.
@@ -190,6 +195,8 @@ impl Disk {
             queued: 0,
             crc_errors: 0,
             error_log: ErrorLog::default(),
+            saved: Saved::new(),
+            power_on: PowerOn::first(),
             held_in_reset: false,
             kick_due: None,
             answers: Vec::with_capacity(SLOTS),
@@ -488,6 +495,7 @@ impl Device for Disk {
         self.cancel_everything(now);
         self.held_in_reset = false;
         self.error_log = ErrorLog::default();
+        self.power_on.begin(now);
         self.power.reset();
         if !self.settings.preserve {
             self.restore_settings();
@@ -551,6 +559,14 @@ impl Device for Disk {
 
     fn engine_mut(&mut self) -> Option<&mut Engine> {
         Some(&mut self.engine)
+    }
+
+    fn take_saved_state(&mut self, now: Nanos) -> Option<Vec<u8>> {
+        self.take_changed_state(now)
+    }
+
+    fn saved_state(&self, now: Nanos) -> Option<Vec<u8>> {
+        Some(self.encode_state(now))
     }
 }
 

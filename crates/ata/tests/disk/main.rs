@@ -7,6 +7,7 @@ mod logs;
 mod power;
 mod queue;
 mod resets;
+mod saved;
 mod settings;
 mod support;
 mod transfers;
