@@ -11,7 +11,8 @@
 //! Data that was damaged on the link ends its command with ICRC and ABRT, whatever it was.
 //!
 //! ERR is set in every case, since that is what makes a controller stop. The LBA is that of the
-//! first sector that failed.
+//! first sector that failed: exactly for reads and verifies, where the engine finds it out; for
+//! anything else, where the part that failed begins.
 
 use freewheel_block::{IoError, OpError, SubmitError};
 

@@ -177,13 +177,43 @@ fn a_failed_read_names_its_first_bad_sector_and_ends_the_queue() {
     rig.issue(0, queued(0x60, 0, 0, 1));
     rig.issue(1, queued(0x60, 1, 21, 4));
     rig.fises();
+    rig.now = rig.now.plus(1);
+    rig.disk.poll(rig.now, &mut rig.host);
+    let (_, error, active) = rig.set_device_bits();
+    assert_eq!((error, active), (Error::empty(), 1), "the good one has ended");
+    rig.settle();
+    assert_eq!(rig.set_device_bits(), (BAD, Error::UNC, 0));
+    let page = read_error_log(&mut rig, true);
+    assert_eq!(page[0], 1);
+    assert_eq!(page[2..8], [BAD.bits(), Error::UNC.bits(), 21, 0, 0, 0x40]);
+}
+
+#[test]
+fn one_that_ends_well_and_one_that_fails_at_once_share_a_fis() {
+    let mut rig = Rig::default();
+    rig.ram().fails = Some((OpKind::Read, 21 * 512, IoError::Os(5)));
+    rig.issue(0, queued(0x60, 0, 0, 1));
+    rig.issue(1, queued(0x60, 1, 21, 1));
+    rig.fises();
     rig.settle();
     let (status, error, active) = rig.set_device_bits();
     assert_eq!((status, error), (BAD, Error::UNC));
     assert_eq!(active, 1, "the good one is reported, the bad one is not");
-    let page = read_error_log(&mut rig, true);
-    assert_eq!(page[0], 1);
-    assert_eq!(page[2..8], [BAD.bits(), Error::UNC.bits(), 21, 0, 0, 0x40]);
+}
+
+#[test]
+fn the_log_names_a_bad_sector_deep_in_a_long_read_exactly() {
+    for bad in [1000, 1001, 1127, 1128, 1254, 1255] {
+        let mut rig = Rig::default();
+        rig.ram().fails = Some((OpKind::Read, bad * 512, IoError::Os(5)));
+        rig.issue(3, queued(0x60, 3, 1000, 256));
+        rig.fises();
+        rig.settle();
+        assert_eq!(rig.set_device_bits(), (BAD, Error::UNC, 0));
+        let page = read_error_log(&mut rig, true);
+        assert_eq!(page[0], 3);
+        assert_eq!(u32::from_le_bytes([page[4], page[5], page[6], 0]), bad as u32);
+    }
 }
 
 #[test]

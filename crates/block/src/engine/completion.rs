@@ -3,6 +3,7 @@
 
 use super::dispatch::fill;
 use super::operations::{Next, OpToken, Place};
+use super::probe::{Finding, Probe};
 use super::slots::{Phase, SlotState};
 use super::{Client, Engine, GuestMemoryError};
 use crate::{Done, IoBuf, IoError, Nanos, OpKind, TraceKind};
@@ -75,6 +76,9 @@ impl Engine {
         let align_bytes = self.cutter.align_bytes;
         let slot = self.slots.get_mut(index);
         let piece = slot.piece;
+        if slot.probe.is_some() {
+            return self.learn(index, op, result, now);
+        }
         let result = match result {
             Ok(count) if piece.kind.has_data() => {
                 let left_bytes = piece.wide.len_bytes - slot.progress_bytes;
@@ -85,7 +89,9 @@ impl Engine {
                 } else {
                     let usable_bytes = count & !(align_bytes - 1);
                     if usable_bytes == 0 {
-                        Err(IoError::ShortTransfer)
+                        // The medium ends here: there is nothing to find out.
+                        let byte = slot.left().offset_bytes;
+                        return self.end_failed(index, op, IoError::ShortTransfer, byte, now);
                     } else {
                         slot.progress_bytes += usable_bytes;
                         self.counters.short_total += 1;
@@ -100,8 +106,66 @@ impl Engine {
         match result {
             Ok(Progress::Continues) => self.hand_over(index, now),
             Ok(Progress::Ended) => self.end_piece(index, op, Ok(()), now),
-            Err(error) => self.end_piece(index, op, Err(error), now),
+            Err(error) => self.find_failure(index, op, error, now),
         }
+    }
+
+    /// A piece has failed: where, if that is worth finding out.
+    fn find_failure(&mut self, index: u16, op: OpToken, error: IoError, now: Nanos) {
+        let slot = self.slots.get_mut(index);
+        let left = slot.left();
+        let probe = Probe::new(error, left, self.cutter.align_bytes, now);
+        if slot.piece.kind == OpKind::Read
+            && probe.is_worthwhile()
+            && let Some(operation) = self.operations.get_mut(op)
+            // Whatever is found would not be the first.
+            && operation.failed.is_none_or(|failed| left.offset_bytes < failed.offset_bytes)
+        {
+            operation.probing = true;
+            return self.ask(index, op, probe, now);
+        }
+        self.end_failed(index, op, error, left.offset_bytes, now);
+    }
+
+    /// Reads what `probe` asks for, unless it takes too long, or an orphan has come to change it
+    /// meanwhile (C4): the failure is known, and all before that can be read.
+    fn ask(&mut self, index: u16, op: OpToken, probe: Probe, now: Nanos) {
+        let question = probe.question();
+        if self.fences.blocks(question) || probe.is_over_time(now) {
+            return self.end_failed(index, op, probe.error, question.offset_bytes, now);
+        }
+        self.slots.get_mut(index).probe = Some(probe);
+        self.hand_over(index, now);
+    }
+
+    /// The answer to a probe.
+    fn learn(&mut self, index: u16, op: OpToken, result: Result<u64, IoError>, now: Nanos) {
+        let align_bytes = self.cutter.align_bytes;
+        let slot = self.slots.get_mut(index);
+        let first_byte = slot.left().offset_bytes;
+        let Some(mut probe) = slot.probe.take() else {
+            return;
+        };
+        let usable = match result {
+            Ok(count) if count > probe.question().len_bytes => Err(IoError::BackendProtocol),
+            Ok(count) => Ok(count & !(align_bytes - 1)),
+            Err(error) => Err(error),
+        };
+        let finding = probe.learn(usable);
+        let error = probe.error;
+        match finding {
+            Finding::Unsure => self.ask(index, op, probe, now),
+            Finding::At(byte) => self.end_failed(index, op, error, byte, now),
+            // It failed all the same, and the host may repeat it.
+            Finding::Vanished => self.end_failed(index, op, error, first_byte, now),
+        }
+    }
+
+    fn end_failed(&mut self, index: u16, op: OpToken, error: IoError, byte: u64, now: Nanos) {
+        let range = self.slots.get(index).piece.range;
+        // A backend's block may begin before what was asked for.
+        let byte = byte.clamp(range.offset_bytes, range.end_bytes().max(1) - 1);
+        self.end_piece(index, op, Err((error, byte)), now);
     }
 
     /// The transfer of a phase is whole: move data to the guest, or merge and go on to write.
@@ -132,7 +196,13 @@ impl Engine {
         }
     }
 
-    fn end_piece(&mut self, index: u16, op: OpToken, result: Result<(), IoError>, now: Nanos) {
+    fn end_piece(
+        &mut self,
+        index: u16,
+        op: OpToken,
+        result: Result<(), (IoError, u64)>,
+        now: Nanos,
+    ) {
         let slot = self.slots.get(index);
         let (piece, tag) = (slot.piece, slot.tag);
         // Others may have waited for these blocks.
@@ -146,17 +216,17 @@ impl Engine {
         operation.in_flight -= 1;
         match result {
             Ok(()) => {}
-            Err(IoError::Unsupported) if piece.kind == OpKind::WriteZeroes => {
+            Err((IoError::Unsupported, _)) if piece.kind == OpKind::WriteZeroes => {
                 // The file system refuses: send zeroes from now on, this piece included.
                 self.cutter.native_zeroes = false;
                 operation.retry(&piece);
             }
             // The flush behind a durable change fails for that change.
-            Err(error) if piece.kind == OpKind::Flush => {
+            Err((error, _)) if piece.kind == OpKind::Flush => {
                 let range = operation.request.ranges.first().copied().unwrap_or_default();
                 operation.fail(error, range.offset_bytes);
             }
-            Err(error) => operation.fail(error, piece.range.offset_bytes),
+            Err((error, byte)) => operation.fail(error, byte),
         }
         self.move_on(op);
     }

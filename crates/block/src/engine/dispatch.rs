@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::operations::{Next, OpToken, Place};
 use super::slots::{Phase, Piece, SlotState};
 use super::{Client, Engine, GuestMemoryError};
-use crate::{ByteRange, Io, IoBuf, IoError, IoId, Nanos, OpKind, TraceKind};
+use crate::{Io, IoBuf, IoError, IoId, Nanos, OpKind, TraceKind};
 
 impl Engine {
     /// Starts pieces while there are slots, one of each ready operation in turn.
@@ -134,6 +134,7 @@ impl Engine {
         slot.tag = operation.request.tag;
         slot.fua = fua;
         slot.progress_bytes = 0;
+        slot.probe = None;
         slot.started = now;
         slot.phase = if piece.is_modify() { Phase::ModifyRead } else { Phase::Direct };
         let filled = match (slot.buf.as_mut(), piece.kind, slot.phase) {
@@ -172,16 +173,14 @@ impl Engine {
             Phase::Direct | Phase::ModifyWrite => slot.piece.kind,
         };
         let wide = slot.piece.wide;
+        let range = slot.probe.map_or(slot.left(), |probe| probe.question());
         let io = Io {
             id: IoId { slot: index, generation: slot.generation },
             kind,
-            range: ByteRange::new(
-                wide.offset_bytes + slot.progress_bytes,
-                wide.len_bytes - slot.progress_bytes,
-            ),
+            range,
             fua: slot.fua && kind == OpKind::Write,
             buf: if kind.has_data() { slot.buf.take() } else { None },
-            buf_offset_bytes: slot.progress_bytes as usize,
+            buf_offset_bytes: (range.offset_bytes - wide.offset_bytes) as usize,
         };
         self.backend.submit(io, now);
     }

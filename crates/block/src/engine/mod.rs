@@ -20,6 +20,7 @@
 mod completion;
 mod dispatch;
 mod operations;
+mod probe;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
 mod sight;

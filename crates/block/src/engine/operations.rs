@@ -19,7 +19,9 @@ pub struct OpToken {
 pub struct OpError {
     /// The cause.
     pub error: IoError,
-    /// The lowest byte of the medium for which it is known to have failed.
+    /// The lowest byte of the medium for which it is known to have failed. For a read that fails
+    /// again when it is repeated in parts, exactly the first sector (of 512 bytes, or as large as
+    /// the backend's alignment) that cannot be read; otherwise where the piece that failed begins.
     pub offset_bytes: u64,
 }
 
@@ -53,6 +55,8 @@ pub(super) struct Operation {
     pub(super) place: Place,
     pub(super) submitted: Nanos,
     pub(super) failed: Option<OpError>,
+    /// A piece has failed, and where is being found out: no other starts.
+    pub(super) probing: bool,
     /// Pieces that the backend has.
     pub(super) in_flight: u16,
     /// A flush follows the last piece, for FUA that the backend cannot do by itself.
@@ -99,6 +103,7 @@ impl Operation {
             place: Place::Ready,
             submitted,
             failed: None,
+            probing: false,
             in_flight: 0,
             held_piece: None,
             range_index: 0,
@@ -116,7 +121,7 @@ impl Operation {
 
     /// What to do next. Does not consume the piece: [`Operation::advance`] does.
     pub(super) fn next(&mut self, cutter: &Cutter) -> Next {
-        if self.failed.is_none() {
+        if self.failed.is_none() && !self.probing {
             if self.in_flight >= cutter.window {
                 return Next::Wait;
             }

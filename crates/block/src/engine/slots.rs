@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use super::operations::OpToken;
+use super::probe::Probe;
 use crate::{ByteRange, IoBuf, IoId, Nanos, OpKind};
 
 /// How a piece is carried out.
@@ -74,6 +75,8 @@ pub(super) struct Slot {
     pub(super) fua: bool,
     /// How much of `piece.wide` has been transferred in this phase, in bytes.
     pub(super) progress_bytes: u64,
+    /// A read that has failed, and is being narrowed down.
+    pub(super) probe: Option<Probe>,
     /// When it was first handed to the backend.
     pub(super) started: Nanos,
 }
@@ -97,8 +100,16 @@ impl Slot {
             tag: 0,
             fua: false,
             progress_bytes: 0,
+            probe: None,
             started: Nanos(0),
         }
+    }
+
+    /// What has not been transferred yet in this phase.
+    pub(super) fn left(&self) -> ByteRange {
+        let wide = self.piece.wide;
+        let offset_bytes = wide.offset_bytes + self.progress_bytes;
+        ByteRange::new(offset_bytes, wide.len_bytes - self.progress_bytes)
     }
 
     /// What an orphan's fence covers: all that is written, not only what was asked for.

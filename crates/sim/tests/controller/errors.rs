@@ -180,6 +180,26 @@ fn a_failed_queued_read_is_found_in_the_log() {
 }
 
 #[test]
+fn an_injected_error_in_the_middle_of_128_kib_is_reported_at_its_lba() {
+    for lba in [1000, 1117, 1255] {
+        let mut rig = Rig::new();
+        let fault = format!("read@{lba}:error=EIO").parse().expect("a fault");
+        faults(&mut rig).add(fault).expect("a fault that is there");
+        rig.driver.issue(&mut rig.machine, 4, &Command::read_queued(1000, 256, SECTOR));
+        let (is, ..) = port_error(rig.wait(1 << 4));
+        assert!(is.contains(PxIs::TFES), "{is:?}");
+        let error = rig
+            .driver
+            .recover_queue(&mut rig.machine, AMPLE_NS)
+            .expect("the log can be read")
+            .expect("with a good checksum");
+        assert_eq!((error.tag, error.lba, error.error), (Some(4), lba, 0x40));
+        faults(&mut rig).clear();
+        works_again(&mut rig);
+    }
+}
+
+#[test]
 fn a_failed_write_and_a_failed_flush_end_with_an_error() {
     let mut rig = Rig::new();
     for (spec, command) in [

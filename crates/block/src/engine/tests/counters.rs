@@ -21,7 +21,7 @@ fn every_counter_counts_what_its_name_says() {
         rig.disk.finish_with(0, Some(Ok(1024)));
         rig.poll();
         rig.disk.finish(0);
-        rig.read(tag + 3, 400, 8);
+        rig.read(tag + 3, 400, 1);
         rig.disk.finish_with(0, Some(Err(IoError::Os(5))));
         rig.poll();
         // An orphaned write, and one that is held behind its fence until it ends.

@@ -6,6 +6,7 @@ mod chaos;
 mod contract;
 mod counters;
 mod life;
+mod probe;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
