@@ -24,6 +24,7 @@
 //! that has sent a command into a slot that is still busy with one that is not queued has broken
 //! the protocol in a way no FIS can tell apart from noise: that FIS is ignored, as BSY demands.
 
+mod background;
 mod command;
 mod config;
 mod diagnostic;
@@ -54,6 +55,7 @@ pub use saved::{SAVED_STATE_MAX_BYTES, SavedStateError};
 
 use crate::fis::{CONTROL_SRST, DeviceFis, Error, RegisterH2D, Registers, Status};
 use crate::{Device, Link, LinkError};
+use background::Background;
 use command::{Addressing, Call, Fault, Protocol, Reply};
 use config::Shape;
 use flush::AfterFlush;
@@ -109,6 +111,7 @@ struct Answer {
 struct Lane<'a> {
     link: &'a mut dyn Link,
     slots: &'a Slots,
+    background: &'a Background,
     crc_errors: &'a mut u32,
     answers: &'a mut Vec<Answer>,
 }
@@ -130,6 +133,9 @@ impl Lane<'_> {
 
 impl Client for Lane<'_> {
     fn gather(&mut self, tag: u32, offset: u64, buf: &mut [u8]) -> Result<(), GuestMemoryError> {
+        if tag >= SLOTS as u32 {
+            return self.background.gather(tag, offset, buf);
+        }
         match self.work(tag) {
             Some((slot, Work::Write { .. })) => {
                 let moved = self.link.data_out(slot, offset, buf);
@@ -140,6 +146,9 @@ impl Client for Lane<'_> {
     }
 
     fn scatter(&mut self, tag: u32, offset: u64, buf: &[u8]) -> Result<(), GuestMemoryError> {
+        if tag >= SLOTS as u32 {
+            return self.background.scatter(tag);
+        }
         match self.work(tag) {
             Some((slot, Work::Read { .. })) => {
                 let moved = self.link.data_in(slot, offset, buf);
@@ -163,6 +172,7 @@ pub struct Disk {
     settings: Settings,
     power: Power,
     slots: Slots,
+    background: Background,
     /// Tags of the queued commands that have not ended.
     queued: u32,
     /// Slots whose data was damaged on the link.
@@ -180,7 +190,8 @@ pub struct Disk {
 
 impl Disk {
     /// A disk on `engine`'s medium, as after power-on; no signature is sent until
-    /// [`Device::comreset`]. The engine's `max_operations` should be 32 at least.
+    /// [`Device::comreset`]. The engine's `max_operations` should be 33 at least: one for
+    /// each slot, and one for each job of `background.rs`.
     pub fn new(config: DiskConfig, mut engine: Engine) -> Result<Self, ConfigError> {
         let shape = config.shape(engine.info())?;
         let settings = Settings::power_on(&config, &shape);
@@ -192,6 +203,7 @@ impl Disk {
             settings,
             power: Power::active(Nanos::default()),
             slots: [None; SLOTS],
+            background: Background::default(),
             queued: 0,
             crc_errors: 0,
             error_log: ErrorLog::default(),
@@ -238,6 +250,7 @@ impl Disk {
         let mut lane = Lane {
             link,
             slots: &self.slots,
+            background: &self.background,
             crc_errors: &mut self.crc_errors,
             answers: &mut self.answers,
         };
@@ -411,14 +424,16 @@ impl Disk {
         }
     }
 
-    /// Forgets every command, whatever the storage does (C1), and says how many there were.
+    /// Forgets every command of the host, whatever the storage does (C1), and says how many there were.
     fn cancel_everything(&mut self, now: Nanos) -> usize {
-        self.engine.cancel_all(now);
+        let count = self.slots.iter().flatten().count();
+        for slot in 0..SLOTS {
+            self.cancel_slot(slot, now);
+        }
         self.queued = 0;
-        self.crc_errors = 0;
         // A cancelled SET FEATURES may have changed the engine before the setting.
         self.engine.set_write_through(!self.settings.write_cache);
-        self.slots.iter_mut().filter_map(Option::take).count()
+        count
     }
 
     fn send_signature(&mut self, link: &mut dyn Link) {
@@ -514,12 +529,17 @@ impl Device for Disk {
         }
         let mut answers = mem::take(&mut self.answers);
         let crc_errors = &mut self.crc_errors;
-        let mut lane = Lane { link, slots: &self.slots, crc_errors, answers: &mut answers };
+        let (slots, background) = (&self.slots, &self.background);
+        let mut lane = Lane { link, slots, background, crc_errors, answers: &mut answers };
         self.engine.poll(now, &mut lane);
 
         let mut completed = 0;
         let mut failed = None;
         for answer in answers.drain(..) {
+            if let Some(job) = self.background.take(answer.tag, answer.token) {
+                self.background_ended(job, answer.result, now, link);
+                continue;
+            }
             let Some(entry) = self.slots.get_mut(answer.tag as usize) else { continue };
             // The engine answers nothing that was cancelled; that the token is right costs
             // nothing to check, and a mistake here would end another command (C2).
@@ -547,10 +567,12 @@ impl Device for Disk {
         }
         self.answers = answers;
         self.end_queued(completed, failed, now, link);
+        self.run_background(now, link);
     }
 
     fn next_wakeup(&self) -> Option<Nanos> {
-        [self.kick_due, self.engine.next_wakeup()].into_iter().flatten().min()
+        let due = [self.kick_due, self.engine.next_wakeup(), self.background_wakeup()];
+        due.into_iter().flatten().min()
     }
 
     fn engine_status(&self, now: Nanos) -> Option<EngineStatus> {

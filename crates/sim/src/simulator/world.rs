@@ -52,7 +52,8 @@ impl World {
                     EngineConfig {
                         slots: config.slots,
                         buf_bytes: config.buf_bytes,
-                        max_operations: 32,
+                        // One for each tag, and room for what the disks do on their own account.
+                        max_operations: 40,
                         window: config.window,
                         write_through: false,
                     },
