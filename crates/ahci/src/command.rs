@@ -27,6 +27,8 @@ pub(crate) struct Command {
     header_address: u64,
     /// C in the header: clear BSY as soon as the FIS is sent.
     pub(crate) clear_busy: bool,
+    /// PMP in the header: the port multiplier port.
+    pub(crate) pm_port: u8,
     /// The command FIS.
     pub(crate) fis: [u8; 64],
     /// Length of the command FIS in bytes, as the header has it (CFL); not checked.
@@ -44,6 +46,7 @@ impl Command {
         Self {
             header_address: 0,
             clear_busy: false,
+            pm_port: 0,
             fis: [0; 64],
             fis_len_bytes: 0,
             acmd: [0; 16],
@@ -67,6 +70,7 @@ impl Command {
         let [flags, _prdbc, table_low, table_high] = dwords(&header);
         self.fis_len_bytes = (flags & 0x1f) as usize * 4;
         self.clear_busy = flags & 1 << 10 != 0;
+        self.pm_port = (flags >> 12 & 0xf) as u8;
         let entry_count = (flags >> 16) as usize;
         let table = u64::from(table_high) << 32 | u64::from(table_low & !0x7f);
         self.fetch_table(table, entry_count, memory)

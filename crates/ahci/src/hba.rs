@@ -8,7 +8,8 @@ use freewheel_block::Nanos;
 use freewheel_block::fault::LinkFault;
 
 use crate::memory::GuestMemory;
-use crate::port::{LinkFaultError, Port, PortStatus, ResetKind};
+use crate::port::pmp::PlugError;
+use crate::port::{Attachment, LinkFaultError, Port, PortStatus, ResetKind};
 use crate::registers::*;
 
 /// Bytes of register space that 32 ports need; a BAR's size is the power of two above.
@@ -51,6 +52,20 @@ impl Hba {
     /// # Panics
     /// If there are no ports, more than 32, or `config` is out of range: belongs to start-up.
     pub fn new(config: HbaConfig, devices: Vec<Option<Box<dyn Device>>>, now: Nanos) -> Self {
+        let attach = |device: Option<_>| device.map(Attachment::Device);
+        Self::with_attachments(config, devices.into_iter().map(attach).collect(), now)
+    }
+
+    /// An HBA with one port for each entry of `devices`, 1 to 32, some of which may be port
+    /// multipliers.
+    ///
+    /// # Panics
+    /// As [`Hba::new`].
+    pub fn with_attachments(
+        config: HbaConfig,
+        devices: Vec<Option<Attachment>>,
+        now: Nanos,
+    ) -> Self {
         assert!((1..=32).contains(&devices.len()), "1 to 32 ports");
         assert!((1..=32).contains(&config.command_slots), "1 to 32 command slots");
         let ports = devices
@@ -125,7 +140,9 @@ impl Hba {
     }
 
     fn capabilities(&self) -> u32 {
+        let multipliers = Cap::SPM | Cap::FBSS | Cap::SSNTF;
         let flags = Cap::PMD | Cap::SAM | Cap::ISS_GEN3 | Cap::SCLO | Cap::SNCQ | Cap::S64A;
+        let flags = flags | multipliers;
         let slots = u32::from(self.config.command_slots) - 1;
         flags.bits() | slots << 8 | (self.ports.len() as u32 - 1)
     }
@@ -262,5 +279,41 @@ impl Hba {
     /// The device on `port`.
     pub fn device_mut(&mut self, port: usize) -> Option<&mut dyn Device> {
         self.ports.get_mut(port)?.device_mut()
+    }
+
+    /// The device on device port `pm_port` of the port multiplier on `port`.
+    pub fn device_behind_mut(&mut self, port: usize, pm_port: u8) -> Option<&mut dyn Device> {
+        self.ports.get_mut(port)?.device_behind_mut(pm_port)
+    }
+
+    /// Plugs `device` into device port `pm_port` of the port multiplier on `port`. It is silent
+    /// until software resets it. May cause an interrupt.
+    pub fn plug_behind(
+        &mut self,
+        port: usize,
+        pm_port: u8,
+        device: Box<dyn Device>,
+        now: Nanos,
+        memory: &dyn GuestMemory,
+    ) -> Result<(), PlugError> {
+        let target = self.ports.get_mut(port).ok_or(PlugError::NoMultiplier(port))?;
+        let plugged = target.plug_behind(pm_port, device, now, memory);
+        plugged.ok_or(PlugError::NoMultiplier(port))??;
+        self.update_interrupt();
+        Ok(())
+    }
+
+    /// Pulls the device out of device port `pm_port` of the port multiplier on `port`: what it has
+    /// in flight is cancelled at once, whatever its storage does. May cause an interrupt.
+    pub fn unplug_behind(
+        &mut self,
+        port: usize,
+        pm_port: u8,
+        now: Nanos,
+        memory: &dyn GuestMemory,
+    ) -> Option<Box<dyn Device>> {
+        let device = self.ports.get_mut(port)?.unplug_behind(pm_port, now, memory);
+        self.update_interrupt();
+        device
     }
 }

@@ -12,7 +12,7 @@
 //! the number of commands in flight, whatever the storage does (contract C1). So does a link that
 //! drops ([`Hba::inject_link_fault`]).
 //!
-//! Left out so far, and not claimed in CAP: port multipliers, enclosure management, command
+//! Left out so far, and not claimed in CAP: enclosure management, command
 //! completion coalescing, link power management, staggered spin-up.
 //!
 //! Section numbers refer to *Serial ATA AHCI 1.3.1 Specification*.
@@ -32,4 +32,7 @@ pub mod registers;
 
 pub use hba::{ABAR_LEN_BYTES, Hba, HbaConfig, Interrupt};
 pub use memory::{BusError, GuestMemory};
-pub use port::{LinkFaultError, LinkState, PortCounters, PortStatus, ResetEvent, ResetKind};
+pub use port::pmp::{self, DevicePortStatus, PlugError, PortMultiplier};
+pub use port::{
+    Attachment, LinkFaultError, LinkState, PortCounters, PortStatus, ResetEvent, ResetKind,
+};

@@ -48,6 +48,10 @@ pub const PX_SERR: u32 = 0x30;
 pub const PX_SACT: u32 = 0x34;
 /// Port: command issue (3.3.14).
 pub const PX_CI: u32 = 0x38;
+/// Port: SNotification, a bit a port multiplier port (3.3.15).
+pub const PX_SNTF: u32 = 0x3c;
+/// Port: FIS-based switching control (3.3.16).
+pub const PX_FBS: u32 = 0x40;
 
 bitflags! {
     /// Bits of CAP that this HBA sets (3.1.1).
@@ -55,12 +59,18 @@ bitflags! {
     pub struct Cap: u32 {
         /// PIO multiple DRQ block.
         const PMD = 1 << 15;
+        /// FIS-based switching.
+        const FBSS = 1 << 16;
+        /// Port multipliers.
+        const SPM = 1 << 17;
         /// AHCI mode only.
         const SAM = 1 << 18;
         /// Interface speed: generation 3, 6 Gbit/s.
         const ISS_GEN3 = 3 << 20;
         /// Command list override.
         const SCLO = 1 << 24;
+        /// PxSNTF.
+        const SSNTF = 1 << 29;
         /// Native command queueing.
         const SNCQ = 1 << 30;
         /// 64-bit addressing.
@@ -145,6 +155,10 @@ bitflags! {
         const FR = 1 << 14;
         /// Command list running.
         const CR = 1 << 15;
+        /// A port multiplier is attached; software says so.
+        const PMA = 1 << 17;
+        /// The port is capable of FIS-based switching.
+        const FBSCP = 1 << 22;
         /// Device is ATAPI.
         const ATAPI = 1 << 24;
         /// Drive LED on ATAPI enable.
@@ -154,6 +168,26 @@ bitflags! {
 
 /// Where PxCMD.CCS, the current command slot, stands.
 pub const PX_CMD_CCS_SHIFT: u32 = 8;
+
+bitflags! {
+    /// PxFBS, without its fields DEV, ADO and DWE (3.3.16).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct PxFbs: u32 {
+        /// Enable.
+        const EN = 1 << 0;
+        /// Device error clear.
+        const DEC = 1 << 1;
+        /// The error is one device's.
+        const SDE = 1 << 2;
+    }
+}
+
+/// Where PxFBS.DEV, the device that the next commands are for, stands; 4 bits.
+pub const PX_FBS_DEV_SHIFT: u32 = 8;
+/// Where PxFBS.ADO, the number of devices that can be active without loss, stands; 4 bits.
+pub const PX_FBS_ADO_SHIFT: u32 = 12;
+/// Where PxFBS.DWE, the device with the error, stands; 4 bits.
+pub const PX_FBS_DWE_SHIFT: u32 = 16;
 
 bitflags! {
     /// PxSERR: the bits that this HBA sets (3.3.12).
@@ -191,6 +225,9 @@ pub const FIS_AREA_PSFIS: u64 = 0x20;
 pub const FIS_AREA_RFIS: u64 = 0x40;
 /// Received FIS area: set device bits.
 pub const FIS_AREA_SDBFIS: u64 = 0x58;
+
+/// Bytes from one device's received FIS area to the next with FIS-based switching (9.3.2).
+pub const FIS_AREA_STRIDE_BYTES: u64 = 0x100;
 
 /// Bytes of a command header (4.2.2).
 pub const COMMAND_HEADER_BYTES: u64 = 32;

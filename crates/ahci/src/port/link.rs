@@ -18,7 +18,7 @@ use freewheel_block::Nanos;
 use freewheel_block::fault::LinkFault;
 
 use super::wire::Wire;
-use super::{Port, ResetKind};
+use super::{Port, ResetKind, is_down};
 use crate::memory::GuestMemory;
 use crate::registers::*;
 
@@ -94,7 +94,7 @@ impl Wire {
 
     /// PxSCTL.DET holds the interface in reset or offline.
     pub(super) fn is_switched_off(&self) -> bool {
-        matches!(self.sctl & 0xf, DET_COMRESET | DET_OFFLINE)
+        is_down(self.sctl & 0xf)
     }
 
     /// Whether this transfer is the one to be damaged; if so, it is noted where software looks: a

@@ -4,7 +4,10 @@
 //! A port *halts* on a fatal error (6.2.2): nothing is fetched any more until software clears
 //! PxCMD.ST or resets the HBA.
 
+mod attached;
+mod fbs;
 mod link;
+pub mod pmp;
 mod receive;
 mod wire;
 
@@ -14,8 +17,9 @@ use freewheel_ata::Device;
 use freewheel_ata::fis::{CONTROL_SRST, RegisterH2D, Status};
 use freewheel_block::{EngineStatus, Nanos};
 
-use link::Muted;
+pub use attached::Attachment;
 pub use link::{LinkFaultError, LinkState};
+use pmp::{DevicePortStatus, PlugError};
 use receive::Plugged;
 use wire::Wire;
 
@@ -40,6 +44,12 @@ pub enum ResetKind {
     FunctionReset,
     /// An injected fault took the link away.
     LinkDrop,
+    /// One device behind a port multiplier was reset or switched off, through SControl of its port.
+    DevicePort,
+    /// One device behind a port multiplier was pulled out.
+    Unplugged,
+    /// PxFBS.DEC: one device behind a port multiplier had failed (9.3.6).
+    DeviceErrorClear,
 }
 
 impl ResetKind {
@@ -52,6 +62,9 @@ impl ResetKind {
             ResetKind::HbaReset => "GHC.HR",
             ResetKind::FunctionReset => "function reset",
             ResetKind::LinkDrop => "link drop",
+            ResetKind::DevicePort => "PM port COMRESET",
+            ResetKind::Unplugged => "PM port unplugged",
+            ResetKind::DeviceErrorClear => "PxFBS.DEC",
         }
     }
 }
@@ -99,14 +112,21 @@ pub struct PortStatus {
     pub counters: PortCounters,
     /// The latest stops and resets, oldest first.
     pub resets: alloc::vec::Vec<ResetEvent>,
-    /// The device's engine; `None` without a device.
+    /// The device's engine; `None` without a device, and with a port multiplier.
     pub engine: Option<EngineStatus>,
+    /// The device ports of the port multiplier, if there is one.
+    pub behind: alloc::vec::Vec<DevicePortStatus>,
 }
 
-/// A port and the device on it.
+/// A port and what hangs on it.
 pub(crate) struct Port {
     wire: Wire,
-    device: Option<Box<dyn Device>>,
+    device: Option<Attachment>,
+}
+
+/// PxSCTL.DET holds the interface in reset or offline.
+fn is_down(det: u32) -> bool {
+    matches!(det, DET_COMRESET | DET_OFFLINE)
 }
 
 /// Memory for a reset in which the HBA may not touch any.
@@ -122,7 +142,7 @@ impl GuestMemory for NoMemory {
 }
 
 impl Port {
-    pub(crate) fn new(device: Option<Box<dyn Device>>, slot_count: u8, now: Nanos) -> Self {
+    pub(crate) fn new(device: Option<Attachment>, slot_count: u8, now: Nanos) -> Self {
         let wire = Wire::new(slot_count);
         let mut port = Self { wire, device };
         port.power_on(now);
@@ -138,6 +158,8 @@ impl Port {
         wire.cmd = PxCmd::empty();
         wire.sctl = 0;
         wire.serr = PxSerr::empty();
+        wire.notifications = 0;
+        wire.fbs.power_on();
         wire.drop_commands();
         wire.link.power_on();
         self.connect(now, &NoMemory);
@@ -156,14 +178,14 @@ impl Port {
         }
         if let Some(device) = &mut self.device {
             wire.serr |= PxSerr::DIAG_X | PxSerr::DIAG_N;
+            // The device is there (COMINIT), and busy until it says otherwise (10.4.2): at once, if
+            // it is no port multiplier that has nothing on device port 0.
+            wire.status = Status::BSY;
+            wire.awaits_signature = !wire.link.is_silent();
             if wire.link.is_silent() {
-                // The device is there (COMINIT), and busy until it says otherwise (10.4.2).
-                wire.status = Status::BSY;
-                wire.awaits_signature = false;
-                device.comreset(now, &mut Muted);
+                device.comreset(now, None);
             } else {
-                wire.awaits_signature = true;
-                device.comreset(now, &mut Plugged { wire, memory });
+                device.comreset(now, Some(&mut Plugged { wire, memory, from: 0 }));
             }
         }
     }
@@ -183,10 +205,47 @@ impl Port {
     }
 
     pub(crate) fn device_mut(&mut self) -> Option<&mut dyn Device> {
-        match &mut self.device {
-            Some(device) => Some(device.as_mut()),
-            None => None,
+        self.device.as_mut()?.device_mut()
+    }
+
+    /// The device on device port `pm_port` of the port multiplier.
+    pub(crate) fn device_behind_mut(&mut self, pm_port: u8) -> Option<&mut dyn Device> {
+        self.device.as_mut()?.multiplier_mut()?.device_mut(pm_port)
+    }
+
+    /// Plugs `device` into device port `pm_port` of the port multiplier; `None` if there is none.
+    pub(crate) fn plug_behind(
+        &mut self,
+        pm_port: u8,
+        device: Box<dyn Device>,
+        now: Nanos,
+        memory: &dyn GuestMemory,
+    ) -> Option<Result<(), PlugError>> {
+        let multiplier = self.device.as_mut()?.multiplier_mut()?;
+        let link = &mut Plugged { wire: &mut self.wire, memory, from: pm_port };
+        Some(multiplier.plug(pm_port, device, now, link))
+    }
+
+    /// Pulls the device out of device port `pm_port` of the port multiplier.
+    pub(crate) fn unplug_behind(
+        &mut self,
+        pm_port: u8,
+        now: Nanos,
+        memory: &dyn GuestMemory,
+    ) -> Option<Box<dyn Device>> {
+        let multiplier = self.device.as_mut()?.multiplier_mut()?;
+        let link = &mut Plugged { wire: &mut self.wire, memory, from: pm_port };
+        multiplier.unplug(pm_port, now, link)
+    }
+
+    fn status_behind(&self, now: Nanos) -> alloc::vec::Vec<DevicePortStatus> {
+        let multiplier = self.device.as_ref().and_then(Attachment::multiplier);
+        let mut behind = multiplier.map_or_else(Default::default, |it| it.status(now));
+        for status in &mut behind {
+            status.slots = self.wire.slots_of(status.pm_port);
+            status.task_file_data = self.wire.tfd_of(status.pm_port);
         }
+        behind
     }
 
     pub(crate) fn status(&self, port: usize, now: Nanos) -> PortStatus {
@@ -199,7 +258,12 @@ impl Port {
             link: self.link_state(),
             counters: self.wire.counters,
             resets: self.wire.resets.iter().copied().collect(),
-            engine: self.device.as_ref().and_then(|device| device.engine_status(now)),
+            engine: self
+                .device
+                .as_ref()
+                .and_then(Attachment::device)
+                .and_then(|device| device.engine_status(now)),
+            behind: self.status_behind(now),
         }
     }
 
@@ -220,6 +284,8 @@ impl Port {
             PX_SERR => wire.serr.bits(),
             PX_SACT => wire.sact,
             PX_CI => wire.ci,
+            PX_SNTF => u32::from(wire.notifications),
+            PX_FBS => wire.read_fbs(),
             _ => 0,
         }
     }
@@ -257,10 +323,21 @@ impl Port {
             PX_CMD => self.write_cmd(merged, now, memory),
             PX_SCTL => self.write_sctl(merged, now, memory),
             PX_SERR => wire.serr.remove(PxSerr::from_bits_truncate(bits)),
-            PX_SACT if wire.running() => wire.sact |= bits & wire.slots_mask(),
+            PX_SACT if wire.running() => {
+                wire.disown(bits & !wire.sact);
+                wire.sact |= bits & wire.slots_mask();
+            }
             PX_CI if wire.running() => {
+                wire.own_new(bits);
                 wire.ci |= bits & wire.slots_mask();
                 self.issue(now, memory);
+            }
+            PX_SNTF => wire.notifications &= !(bits as u16),
+            PX_FBS => {
+                if wire.write_fbs(merged) {
+                    self.clear_device_error(now);
+                    self.issue(now, memory);
+                }
             }
             _ => {}
         }
@@ -271,16 +348,17 @@ impl Port {
         let was_running = self.wire.running();
         if new.contains(PxCmd::CLO) && !was_running {
             self.wire.status.remove(Status::BSY | Status::DRQ);
+            self.wire.fbs.rest();
         }
-        let kept = PxCmd::ST | PxCmd::FRE | PxCmd::ATAPI | PxCmd::DLAE;
+        let kept = PxCmd::ST | PxCmd::FRE | PxCmd::PMA | PxCmd::ATAPI | PxCmd::DLAE;
         self.wire.cmd = new & kept;
         if was_running && !new.contains(PxCmd::ST) {
             self.stop(ResetKind::Stop, now);
         }
         if new.contains(PxCmd::FRE)
-            && let Some(fis) = self.wire.unposted.take()
+            && let Some((from, fis)) = self.wire.unposted.take()
         {
-            Plugged { wire: &mut self.wire, memory }.post(&fis, FIS_AREA_RFIS);
+            Plugged { wire: &mut self.wire, memory, from }.post(&fis, FIS_AREA_RFIS);
         }
         if !was_running && self.wire.running() {
             self.wire.halted = false;
@@ -292,15 +370,14 @@ impl Port {
         let old_det = self.wire.sctl & 0xf;
         let new_det = value & 0xf;
         self.wire.sctl = value & 0xfff;
-        let down = |det| matches!(det, DET_COMRESET | DET_OFFLINE);
-        if down(new_det) && new_det != old_det {
+        if is_down(new_det) && new_det != old_det {
             // Everything in flight ends here, not when the link comes back.
             self.stop(ResetKind::Comreset, now);
             self.wire.go_dark();
-            if self.device.is_some() && !down(old_det) && !self.wire.link.is_down() {
+            if self.device.is_some() && !is_down(old_det) && !self.wire.link.is_down() {
                 self.wire.serr |= PxSerr::DIAG_N;
             }
-        } else if down(old_det) && !down(new_det) {
+        } else if is_down(old_det) && !is_down(new_det) {
             self.wire.link.comreset();
             self.connect(now, memory);
         }
@@ -333,7 +410,7 @@ impl Port {
     pub(crate) fn poll(&mut self, now: Nanos, memory: &dyn GuestMemory) {
         self.poll_link(now, memory);
         if let Some(device) = &mut self.device {
-            device.poll(now, &mut Plugged { wire: &mut self.wire, memory });
+            device.poll(now, &mut Plugged { wire: &mut self.wire, memory, from: 0 });
         }
         self.issue(now, memory);
     }
@@ -367,14 +444,32 @@ impl Port {
                 return;
             };
             let (acmd, clear_busy) = (command.acmd, command.clear_busy);
-            wire.status.insert(Status::BSY);
+            let header_port = command.pm_port;
+            let to = device.route(fis.pm_port);
+            if !wire.claim(slot, header_port, fis.pm_port, to) {
+                // Whatever came back would be from a port that the command does not name (3.3.5).
+                // Nothing is done to a device that software has not named clearly.
+                wire.is |= PxIs::IPMS;
+                wire.set_busy(slot);
+                continue;
+            }
+            wire.set_status(to, wire.status_of(to) | Status::BSY);
             if fis.is_command {
                 core::mem::swap(&mut wire.incoming, &mut wire.commands[usize::from(slot)]);
-                device.execute(slot, &fis, &acmd, now, &mut Plugged { wire, memory });
+                let link = &mut Plugged { wire, memory, from: to };
+                if !device.execute(slot, &fis, &acmd, now, link) {
+                    self.unheard(to);
+                }
             } else {
                 self.control(slot, &fis, clear_busy, now, memory);
             }
         }
+    }
+
+    /// A port multiplier has found nobody to give a FIS to: nobody acknowledges it.
+    fn unheard(&mut self, device: u8) {
+        self.wire.serr |= PxSerr::ERR_P | PxSerr::DIAG_H;
+        self.wire.device_error(device, PxIs::IFS);
     }
 
     fn control(
@@ -389,20 +484,25 @@ impl Port {
             return;
         };
         let wire = &mut self.wire;
+        let to = device.route(fis.pm_port);
         if fis.control & CONTROL_SRST != 0 {
-            let cancelled = (wire.issued & !(1 << slot) | wire.sact).count_ones() as usize;
-            wire.note_reset(ResetKind::SoftwareReset, cancelled, now);
-            // What was in flight is gone; only the reset itself remains in the list.
-            wire.sact = 0;
-            wire.ci &= !wire.issued | 1 << slot;
-            wire.issued = 1 << slot;
+            let mine = if device.multiplier().is_some() { wire.slots_of(to) } else { u32::MAX };
+            let cancelled = mine & (wire.issued & !(1 << slot) | wire.sact);
+            wire.note_reset(ResetKind::SoftwareReset, cancelled.count_ones() as usize, now);
+            // What the device had in flight is gone; only the reset itself remains in the list.
+            wire.sact &= !mine;
+            wire.ci &= !(wire.issued & mine) | 1 << slot;
+            wire.issued = wire.issued & !mine | 1 << slot;
             wire.awaits_signature = true;
         }
-        device.control(fis.control, now, &mut Plugged { wire, memory });
+        if !device.control(fis, now, &mut Plugged { wire, memory, from: to }) {
+            return self.unheard(to);
+        }
+        let status = wire.status_of(to);
         if clear_busy {
-            wire.status.remove(Status::BSY);
+            wire.set_status(to, status - Status::BSY);
             wire.end_command(slot);
-        } else if !wire.status.contains(Status::BSY) {
+        } else if !status.contains(Status::BSY) {
             // The signature, or any other register FIS, ended it.
             wire.end_command(slot);
         }

@@ -3,6 +3,7 @@
 use freewheel_ata::fis::{DeviceFis, Registers, Status};
 use freewheel_ata::{Link, LinkError};
 
+use super::pmp::CONTROL_PORT;
 use super::wire::Wire;
 use crate::memory::GuestMemory;
 use crate::registers::*;
@@ -11,16 +12,25 @@ use crate::registers::*;
 pub(super) struct Plugged<'a> {
     pub(super) wire: &'a mut Wire,
     pub(super) memory: &'a dyn GuestMemory,
+    /// The port multiplier port that what comes now is from; 0 without a port multiplier.
+    pub(super) from: u8,
 }
 
 impl Plugged<'_> {
+    /// A FIS from `from`.
+    pub(super) fn send(&mut self, from: u8, slot: Option<u8>, fis: DeviceFis) {
+        self.from = from;
+        self.fis(slot, fis);
+    }
+
     /// Posts a FIS to the received-FIS area (5.5.2).
     pub(super) fn post(&mut self, fis: &DeviceFis, area_offset: u64) {
         if !self.wire.cmd.contains(PxCmd::FRE) {
             return;
         }
-        let (bytes, len) = fis.encode();
-        let address = self.wire.fb.wrapping_add(area_offset);
+        let (mut bytes, len) = fis.encode();
+        bytes[1] |= self.from & 0xf;
+        let address = self.wire.fis_area(self.from).wrapping_add(area_offset);
         if self.memory.write(address, &bytes[..len]).is_err() {
             self.wire.fatal(PxIs::HBFS);
         }
@@ -32,12 +42,11 @@ impl Plugged<'_> {
             let [low, mid, high, ..] = registers.lba.to_le_bytes();
             self.wire.signature = u32::from_le_bytes([registers.count as u8, low, mid, high]);
             if !self.wire.cmd.contains(PxCmd::FRE) {
-                self.wire.unposted = Some(*fis);
+                self.wire.unposted = Some((self.from, *fis));
             }
         }
         self.post(fis, FIS_AREA_RFIS);
-        self.wire.status = registers.status;
-        self.wire.error = registers.error.bits();
+        self.wire.set_task_file(self.from, registers.status, registers.error.bits());
         self.settle(slot, registers.status);
     }
 
@@ -48,7 +57,7 @@ impl Plugged<'_> {
                 self.wire.current_slot = slot;
                 self.write_prdbc(slot);
             }
-            self.wire.fatal(PxIs::TFES);
+            self.wire.device_error(self.from, PxIs::TFES);
         } else if let Some(slot) = slot
             && !status.intersects(Status::BSY | Status::DRQ)
         {
@@ -64,6 +73,19 @@ impl Plugged<'_> {
         if !queued && command.write_prdbc(self.memory).is_err() {
             self.wire.fatal(PxIs::HBFS);
         }
+    }
+
+    /// Whether the port has reason to expect a FIS from there: a command or a reset is outstanding.
+    /// If not, the FIS counts for nothing, and PxIS.IPMS says that it came (3.3.5).
+    fn is_expected(&mut self) -> bool {
+        let wire = &mut *self.wire;
+        let expected = !wire.tells_ports_apart()
+            || wire.awaits_signature
+            || wire.slots_of(self.from) & (wire.issued | wire.sact) != 0;
+        if !expected {
+            wire.is |= PxIs::IPMS;
+        }
+        expected
     }
 
     fn interrupt(&mut self, wanted: bool, cause: PxIs) {
@@ -105,6 +127,16 @@ impl Link for Plugged<'_> {
     }
 
     fn fis(&mut self, slot: Option<u8>, fis: DeviceFis) {
+        if let DeviceFis::SetDeviceBits { interrupt, notification: true, .. } = &fis {
+            self.wire.notifications |= 1 << (self.from & 0xf);
+            if self.from == CONTROL_PORT {
+                // It says nothing of any command, nor of the task file.
+                self.post(&fis, FIS_AREA_SDBFIS);
+                return self.interrupt(*interrupt, PxIs::SDBS);
+            }
+        } else if !self.is_expected() {
+            return;
+        }
         match &fis {
             DeviceFis::RegisterD2H { interrupt, registers } => {
                 self.register_fis(slot, &fis, registers);
@@ -112,19 +144,18 @@ impl Link for Plugged<'_> {
             }
             DeviceFis::PioSetup { interrupt, ending_status, registers, .. } => {
                 self.post(&fis, FIS_AREA_PSFIS);
-                self.wire.status = *ending_status;
-                self.wire.error = registers.error.bits();
+                self.wire.set_task_file(self.from, *ending_status, registers.error.bits());
                 self.settle(slot, *ending_status);
                 self.interrupt(*interrupt, PxIs::PSS);
             }
             DeviceFis::SetDeviceBits { interrupt, status, error, active, .. } => {
                 self.post(&fis, FIS_AREA_SDBFIS);
-                let kept = self.wire.status & (Status::BSY | Status::DRQ);
-                self.wire.status = kept | (*status - (Status::BSY | Status::DRQ));
-                self.wire.error = error.bits();
+                let kept = self.wire.status_of(self.from) & (Status::BSY | Status::DRQ);
+                let status_now = kept | (*status - (Status::BSY | Status::DRQ));
+                self.wire.set_task_file(self.from, status_now, error.bits());
                 self.wire.end_queued(*active);
                 if status.contains(Status::ERR) {
-                    self.wire.fatal(PxIs::TFES);
+                    self.wire.device_error(self.from, PxIs::TFES);
                 }
                 self.interrupt(*interrupt, PxIs::SDBS);
             }

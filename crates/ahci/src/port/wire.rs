@@ -7,6 +7,7 @@ use alloc::collections::VecDeque;
 use freewheel_ata::fis::{DeviceFis, Status};
 use freewheel_block::Nanos;
 
+use super::fbs::Fbs;
 use super::link::LinkFaults;
 use super::{PortCounters, RESETS_KEPT, ResetEvent, ResetKind};
 use crate::command::Command;
@@ -33,8 +34,11 @@ pub(super) struct Wire {
     /// Bits of CI that have been fetched and not ended.
     pub(super) issued: u32,
     pub(super) halted: bool,
-    /// The signature arrived while FIS receive was off.
-    pub(super) unposted: Option<DeviceFis>,
+    /// PxSNTF.
+    pub(super) notifications: u16,
+    pub(super) fbs: Fbs,
+    /// The signature arrived while FIS receive was off; and from which PM port.
+    pub(super) unposted: Option<(u8, DeviceFis)>,
     pub(super) awaits_signature: bool,
     pub(super) link: LinkFaults,
     pub(super) commands: Box<[Command; 32]>,
@@ -65,6 +69,8 @@ impl Wire {
             ci: 0,
             issued: 0,
             halted: false,
+            notifications: 0,
+            fbs: Fbs::default(),
             unposted: None,
             awaits_signature: false,
             link: LinkFaults::default(),
@@ -84,12 +90,8 @@ impl Wire {
         u32::MAX >> (32 - u32::from(self.slot_count))
     }
 
-    pub(super) fn tfd(&self) -> u32 {
-        u32::from(self.error) << 8 | u32::from(self.status.bits())
-    }
-
     pub(super) fn read_cmd(&self) -> u32 {
-        let mut cmd = self.cmd | PxCmd::SUD | PxCmd::POD;
+        let mut cmd = self.cmd | PxCmd::SUD | PxCmd::POD | PxCmd::FBSCP;
         cmd.set(PxCmd::FR, self.cmd.contains(PxCmd::FRE));
         cmd.set(PxCmd::CR, self.running());
         let ccs = if self.running() { u32::from(self.current_slot) } else { 0 };
@@ -105,8 +107,11 @@ impl Wire {
 
     /// The next slot to fetch: round robin, from slot 0 after a start (3.3.7, CCS).
     pub(super) fn next_slot(&self) -> Option<u8> {
-        let waiting = self.ci & !self.issued;
-        let busy = self.status.intersects(Status::BSY | Status::DRQ);
+        let mut waiting = self.ci & !self.issued;
+        if self.fbs.enabled {
+            waiting = self.fbs.ready(waiting);
+        }
+        let busy = !self.fbs.enabled && self.status.intersects(Status::BSY | Status::DRQ);
         if waiting == 0 || busy || self.halted || !self.running() || !self.is_heard() {
             return None;
         }
@@ -127,6 +132,7 @@ impl Wire {
         self.error = 0;
         self.awaits_signature = false;
         self.unposted = None;
+        self.fbs.rest();
     }
 
     pub(super) fn drop_commands(&mut self) {
@@ -138,6 +144,7 @@ impl Wire {
         self.current_slot = 0;
         self.next_first = 0;
         self.halted = false;
+        self.fbs.stop();
         for command in self.commands.iter_mut() {
             command.forget();
         }
