@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use freewheel_block::Nanos;
 
 use super::{Disk, diagnostic, features, flush, identify, log, multiple, power, queued, transfer};
-use super::{trim, verify};
+use super::{trim, uncorrectable, verify};
 use crate::Link;
 use crate::fis::{Error, RegisterH2D, Status};
 
@@ -141,6 +141,7 @@ const ROWS: &[Row] = &[
     row(0x40, "READ VERIFY SECTOR(S)", NonData, Bits28, verify::read_verify),
     row(0x41, "READ VERIFY SECTOR(S) (without retry)", NonData, Bits28, verify::read_verify),
     row(0x42, "READ VERIFY SECTOR(S) EXT", NonData, Bits48, verify::read_verify),
+    row(0x45, "WRITE UNCORRECTABLE EXT", NonData, Bits48, uncorrectable::write_uncorrectable),
     row(0x47, "READ LOG DMA EXT", Dma, Bits48, log::read_log),
     row(0x60, "READ FPDMA QUEUED", Queued, Bits48, queued::read),
     row(0x61, "WRITE FPDMA QUEUED", Queued, Bits48, queued::write),

@@ -56,6 +56,7 @@ impl Disk {
         self.put_capacity(&mut words);
         self.put_transfer_modes(&mut words);
         self.put_features(&mut words);
+        self.put_uncorrectable_words(&mut words);
         words
     }
 

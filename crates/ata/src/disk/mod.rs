@@ -40,6 +40,7 @@ mod saved;
 mod settings;
 mod transfer;
 mod trim;
+mod uncorrectable;
 mod verify;
 
 use alloc::vec::Vec;
@@ -63,6 +64,7 @@ use log::ErrorLog;
 use saved::{PowerOn, Saved};
 use settings::{Power, PowerMode, Settings};
 use transfer::Extent;
+use uncorrectable::Uncorrectable;
 
 /// Command slots of a port, and tags of a queue.
 const SLOTS: usize = 32;
@@ -94,6 +96,8 @@ struct Pending {
     work: Work,
     /// Bytes that move.
     len_bytes: u64,
+    /// The sector that cannot be read, where the data ends.
+    unreadable: Option<u64>,
     /// The engine's name for it; none while it is being submitted, and for silence.
     token: Option<OpToken>,
 }
@@ -178,6 +182,7 @@ pub struct Disk {
     /// Slots whose data was damaged on the link.
     crc_errors: u32,
     error_log: ErrorLog,
+    uncorrectable: Uncorrectable,
     saved: Saved,
     power_on: PowerOn,
     /// SRST is set.
@@ -207,6 +212,7 @@ impl Disk {
             queued: 0,
             crc_errors: 0,
             error_log: ErrorLog::default(),
+            uncorrectable: Uncorrectable::default(),
             saved: Saved::new(),
             power_on: PowerOn::first(),
             held_in_reset: false,
@@ -238,15 +244,19 @@ impl Disk {
         call: &Call,
         work: Work,
         len_bytes: u64,
-        request: Request,
+        mut request: Request,
         link: &mut dyn Link,
     ) -> Reply {
         if !matches!(work, Work::Flush(_)) {
             self.power.enter(PowerMode::Active, call.now);
         }
+        let unreadable = match self.heed_marks(call.slot, &mut request) {
+            Ok(unreadable) => unreadable,
+            Err(fault) => return fault.into(),
+        };
         let slot = usize::from(call.slot);
         // The engine may ask for the data at once, so the slot has to know whose it is.
-        self.slots[slot] = Some(Pending { call: *call, work, len_bytes, token: None });
+        self.slots[slot] = Some(Pending { call: *call, work, len_bytes, unreadable, token: None });
         let mut lane = Lane {
             link,
             slots: &self.slots,
@@ -278,6 +288,11 @@ impl Disk {
         }
         let sector_bytes = u64::from(self.shape.sector_bytes);
         Ok(ByteRange::new(extent.lba * sector_bytes, extent.count * sector_bytes))
+    }
+
+    /// How many sectors the medium has, those included that the host cannot reach.
+    fn native_sectors(&self) -> u64 {
+        self.engine.info().size_bytes / u64::from(self.shape.sector_bytes)
     }
 
     /// Accepts a queued command: its slot is free for the host's purposes, the data comes later.
@@ -470,7 +485,8 @@ impl Device for Disk {
             return;
         }
         if self.power.mode(None, now) == PowerMode::Sleep {
-            let silence = Pending { call, work: Work::Silence, len_bytes: 0, token: None };
+            let (work, len_bytes) = (Work::Silence, 0);
+            let silence = Pending { call, work, len_bytes, unreadable: None, token: None };
             self.slots[usize::from(slot)] = Some(silence);
             return;
         }
@@ -553,6 +569,13 @@ impl Device for Disk {
             let result = answer.result.map_err(|it| match damaged {
                 true => Fault::INTERFACE_CRC,
                 false => error::of_operation(it, pending.work, &self.shape),
+            });
+            if self.uncorrectable.end_repair(pending.call.slot, result.is_ok()) {
+                self.saved.note_change();
+            }
+            let result = result.and_then(|()| match pending.unreadable {
+                Some(lba) => Err(uncorrectable::unreadable(lba)),
+                None => Ok(()),
             });
             if pending.call.row.protocol != Protocol::Queued {
                 self.finish(&pending, result, now, link);

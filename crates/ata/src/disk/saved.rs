@@ -38,6 +38,7 @@ use alloc::vec::Vec;
 
 use freewheel_block::Nanos;
 
+use super::uncorrectable::Uncorrectable;
 use super::{Disk, DiskConfig};
 
 /// The longest state that is read, in bytes.
@@ -62,7 +63,6 @@ struct Section {
 }
 
 /// A section that is a field of the disk: its number, its name for people, the field, its type.
-#[allow(unused_macros, reason = "families come and go")]
 macro_rules! section {
     ($id:literal, $name:literal, $field:ident: $type:ty) => {
         Section {
@@ -83,7 +83,8 @@ macro_rules! section {
 const IDENTITY: u16 = 1;
 
 /// Every section but the disk's identity.
-static SECTIONS: &[Section] = &[POWER_ON];
+static SECTIONS: &[Section] =
+    &[section!(16, "uncorrectable sectors", uncorrectable: Uncorrectable), POWER_ON];
 
 /// It needs to know the time, so it is spelled out.
 const POWER_ON: Section = Section {

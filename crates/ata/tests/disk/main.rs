@@ -12,3 +12,4 @@ mod settings;
 mod support;
 mod transfers;
 mod trim;
+mod uncorrectable;

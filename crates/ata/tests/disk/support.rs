@@ -296,6 +296,14 @@ impl Rig {
             .collect()
     }
 
+    /// Reads log 10h, which ends the error state of the queue; gives back its page.
+    pub(crate) fn error_log(&mut self) -> Vec<u8> {
+        self.issue(0, at48(0x2f, 0x10, 1));
+        self.settle();
+        self.fises();
+        self.host.memory[0][..512].to_vec()
+    }
+
     /// The only Set Device Bits FIS since the last look.
     pub(crate) fn set_device_bits(&mut self) -> (Status, Error, u32) {
         let fises = self.fises();
