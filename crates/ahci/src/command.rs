@@ -19,6 +19,8 @@ struct Segment {
     address: u64,
     /// Offset in the command's data at which this segment ends.
     end_bytes: u64,
+    /// I: report when the segment's last byte has moved.
+    interrupt: bool,
 }
 
 /// What has been fetched for one command slot. Reused to spare allocations.
@@ -38,6 +40,8 @@ pub(crate) struct Command {
     segments: Vec<Segment>,
     /// Bytes that have moved, for PRDBC.
     pub(crate) transferred_bytes: u32,
+    /// The end of a PRDT entry with its I bit set has been reached (PxIS.DPS).
+    pub(crate) descriptor_processed: bool,
 }
 
 impl Command {
@@ -52,6 +56,7 @@ impl Command {
             acmd: [0; 16],
             segments: Vec::new(),
             transferred_bytes: 0,
+            descriptor_processed: false,
         }
     }
 
@@ -64,6 +69,7 @@ impl Command {
     ) -> Result<(), BusError> {
         self.forget();
         self.transferred_bytes = 0;
+        self.descriptor_processed = false;
         self.header_address = list_address.wrapping_add(u64::from(slot) * COMMAND_HEADER_BYTES);
         let mut header = [0; 16];
         memory.read(self.header_address, &mut header)?;
@@ -114,7 +120,8 @@ impl Command {
             // Bit 0 of both is fixed by the specification: even address, even length.
             let address = u64::from(high) << 32 | u64::from(low & !1);
             end_bytes += u64::from((count & 0x3f_ffff) | 1) + 1;
-            self.segments.push(Segment { address, end_bytes });
+            let interrupt = count >> 31 != 0;
+            self.segments.push(Segment { address, end_bytes, interrupt });
         }
     }
 
@@ -124,30 +131,33 @@ impl Command {
     }
 
     /// Calls `access` with the address and the part of `0..len_bytes` for each stretch of guest
-    /// memory behind `len_bytes` bytes of data at `offset_bytes`.
+    /// memory behind `len_bytes` bytes of data at `offset_bytes`. Says whether the end of an entry
+    /// with its I bit set was among them.
     fn walk(
-        &self,
+        segments: &[Segment],
         offset_bytes: u64,
         len_bytes: usize,
         mut access: impl FnMut(u64, core::ops::Range<usize>) -> Result<(), BusError>,
-    ) -> Result<(), LinkError> {
+    ) -> Result<bool, LinkError> {
         let end = offset_bytes.saturating_add(len_bytes as u64);
-        if end > self.data_len_bytes() {
+        if end > segments.last().map_or(0, |segment| segment.end_bytes) {
             return Err(LinkError::Overflow);
         }
         let mut at = offset_bytes;
-        let mut index = self.segments.partition_point(|segment| segment.end_bytes <= at);
+        let mut processed = false;
+        let mut index = segments.partition_point(|segment| segment.end_bytes <= at);
         while at < end {
-            let segment = self.segments[index];
-            let start = if index == 0 { 0 } else { self.segments[index - 1].end_bytes };
+            let segment = segments[index];
+            let start = if index == 0 { 0 } else { segments[index - 1].end_bytes };
             let stop = segment.end_bytes.min(end);
             let part = (at - offset_bytes) as usize..(stop - offset_bytes) as usize;
             access(segment.address.wrapping_add(at - start), part)
                 .map_err(|_| LinkError::HostBus)?;
+            processed |= segment.interrupt && stop == segment.end_bytes;
             at = stop;
             index += 1;
         }
-        Ok(())
+        Ok(processed)
     }
 
     /// Device to host.
@@ -157,7 +167,10 @@ impl Command {
         data: &[u8],
         memory: &dyn GuestMemory,
     ) -> Result<(), LinkError> {
-        self.walk(offset_bytes, data.len(), |address, part| memory.write(address, &data[part]))?;
+        let processed = Self::walk(&self.segments, offset_bytes, data.len(), |address, part| {
+            memory.write(address, &data[part])
+        })?;
+        self.descriptor_processed |= processed;
         self.transferred_bytes = self.transferred_bytes.wrapping_add(data.len() as u32);
         Ok(())
     }
@@ -170,7 +183,10 @@ impl Command {
         memory: &dyn GuestMemory,
     ) -> Result<(), LinkError> {
         let len_bytes = data.len();
-        self.walk(offset_bytes, len_bytes, |address, part| memory.read(address, &mut data[part]))?;
+        let processed = Self::walk(&self.segments, offset_bytes, len_bytes, |address, part| {
+            memory.read(address, &mut data[part])
+        })?;
+        self.descriptor_processed |= processed;
         self.transferred_bytes = self.transferred_bytes.wrapping_add(len_bytes as u32);
         Ok(())
     }

@@ -103,7 +103,7 @@ bitflags! {
         const DSS = 1 << 2;
         /// Set device bits FIS.
         const SDBS = 1 << 3;
-        /// Unknown FIS.
+        /// Unknown FIS; stands until PxSERR.DIAG.F is cleared.
         const UFS = 1 << 4;
         /// Descriptor processed.
         const DPS = 1 << 5;
@@ -134,7 +134,7 @@ bitflags! {
 
 impl PxIs {
     /// The bits that follow PxSERR and cannot be cleared in PxIS.
-    pub const FOLLOW_SERR: PxIs = PxIs::PCS.union(PxIs::PRCS);
+    pub const FOLLOW_SERR: PxIs = PxIs::PCS.union(PxIs::PRCS).union(PxIs::UFS);
 }
 
 bitflags! {
@@ -193,6 +193,8 @@ bitflags! {
     /// PxSERR: the bits that this HBA sets (3.3.12).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct PxSerr: u32 {
+        /// ERR.I: data was damaged, and recovered.
+        const ERR_I = 1 << 0;
         /// ERR.T: data was damaged, and not recovered.
         const ERR_T = 1 << 8;
         /// ERR.P: protocol error.
@@ -205,6 +207,10 @@ bitflags! {
         const DIAG_C = 1 << 21;
         /// DIAG.H: handshake error.
         const DIAG_H = 1 << 22;
+        /// DIAG.T: the transport layer left its states' order.
+        const DIAG_T = 1 << 24;
+        /// DIAG.F: a FIS of unknown type.
+        const DIAG_F = 1 << 25;
         /// DIAG.X: exchanged.
         const DIAG_X = 1 << 26;
     }
@@ -225,6 +231,10 @@ pub const FIS_AREA_PSFIS: u64 = 0x20;
 pub const FIS_AREA_RFIS: u64 = 0x40;
 /// Received FIS area: set device bits.
 pub const FIS_AREA_SDBFIS: u64 = 0x58;
+/// Received FIS area: a FIS of unknown type, up to [`UNKNOWN_FIS_BYTES`].
+pub const FIS_AREA_UFIS: u64 = 0x60;
+/// Room for a FIS of unknown type.
+pub const UNKNOWN_FIS_BYTES: usize = 64;
 
 /// Bytes from one device's received FIS area to the next with FIS-based switching (9.3.2).
 pub const FIS_AREA_STRIDE_BYTES: u64 = 0x100;

@@ -35,6 +35,11 @@ pub trait Link {
     /// queued command whose acceptance it acknowledges; `None` for FISes that belong to none
     /// (signature, Set Device Bits).
     fn fis(&mut self, slot: Option<u8>, fis: DeviceFis);
+
+    /// Sends a FIS whose type is none of [`DeviceFis`], a vendor's own, as it is on the wire.
+    fn unknown_fis(&mut self, bytes: &[u8]) {
+        let _ = bytes;
+    }
 }
 
 /// A device on a SATA link. One command slot (0 to 31) is one command; a queued command's NCQ tag

@@ -165,6 +165,8 @@ pub enum DeviceFis {
     },
     /// DMA Setup (10.5.9), first-party DMA of a queued command.
     DmaSetup {
+        /// I: interrupt the host, once the data has moved.
+        interrupt: bool,
         /// The tag whose data moves.
         tag: u8,
         /// D: the data goes to the host.
@@ -207,9 +209,9 @@ impl DeviceFis {
                 bytes[16..18].copy_from_slice(&transfer_count_bytes.to_le_bytes());
                 20
             }
-            DeviceFis::DmaSetup { tag, to_host, transfer_count_bytes } => {
+            DeviceFis::DmaSetup { interrupt, tag, to_host, transfer_count_bytes } => {
                 bytes[0] = TYPE_DMA_SETUP;
-                bytes[1] = flag(to_host, 0x20);
+                bytes[1] = flag(interrupt, 0x40) | flag(to_host, 0x20);
                 bytes[4..8].copy_from_slice(&u32::from(tag).to_le_bytes());
                 bytes[20..24].copy_from_slice(&transfer_count_bytes.to_le_bytes());
                 28

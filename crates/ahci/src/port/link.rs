@@ -6,9 +6,8 @@
 //! until software stops it: a bit that fell would tell the driver that its command is complete.
 //! While the link is down or the device is silent, no command is fetched.
 //!
-//! Each kind of fault is one field here, so that no number of injections takes more room. Left out:
-//! non-fatal interface errors (PxIS.INFS), which hardware retries by itself, and noise of other
-//! kinds.
+//! Each kind of fault is one field here, so that no number of injections takes more room. What FISes
+//! meet on their way is in `bad_fis`.
 
 use core::mem;
 
@@ -17,6 +16,7 @@ use freewheel_ata::{Link, LinkError};
 use freewheel_block::Nanos;
 use freewheel_block::fault::LinkFault;
 
+use super::bad_fis::FisFaults;
 use super::wire::Wire;
 use super::{Port, ResetKind, is_down};
 use crate::memory::GuestMemory;
@@ -61,6 +61,7 @@ pub(super) struct LinkFaults {
     withhold_signature: bool,
     /// It does so now.
     silent: bool,
+    pub(super) fises: FisFaults,
 }
 
 impl LinkFaults {
@@ -100,13 +101,13 @@ impl Wire {
     /// Whether this transfer is the one to be damaged; if so, it is noted where software looks: a
     /// data FIS that fails is a fatal error (6.1.2). The receiver of the data sees the checksum, the
     /// sender only that the FIS was refused.
-    pub(super) fn damages(&mut self, to_host: bool) -> bool {
-        if !mem::take(&mut self.link.crc) {
-            return false;
+    pub(super) fn damages(&mut self, to_host: bool) -> Result<(), LinkError> {
+        if mem::take(&mut self.link.crc) {
+            self.serr |= PxSerr::ERR_T | if to_host { PxSerr::DIAG_C } else { PxSerr::DIAG_H };
+            self.fatal(PxIs::IFS);
+            return Err(LinkError::Crc);
         }
-        self.serr |= PxSerr::ERR_T | if to_host { PxSerr::DIAG_C } else { PxSerr::DIAG_H };
-        self.fatal(PxIs::IFS);
-        true
+        self.meets_poison()
     }
 }
 
@@ -145,6 +146,7 @@ impl Port {
             LinkFault::Drop(ns) => self.drop_link(now.plus(ns), now),
             LinkFault::Crc => self.wire.link.crc = true,
             LinkFault::NoSignature => self.wire.link.withhold_signature = true,
+            fault => self.wire.link.fises.inject(fault),
         }
     }
 
@@ -169,6 +171,7 @@ impl Port {
     pub(crate) fn clear_link_faults(&mut self) {
         self.wire.link.crc = false;
         self.wire.link.withhold_signature = false;
+        self.wire.link.fises = FisFaults::default();
     }
 
     /// Ends the fault that is happening, if there is one: the link comes up, the device speaks.
@@ -191,9 +194,13 @@ impl Port {
                 self.connect(now, memory);
             }
         }
+        if self.has_unknown_fis() {
+            self.send_unknown_fis(memory);
+        }
     }
 
     pub(super) fn link_wakeup(&self) -> Option<Nanos> {
-        self.wire.link.down_until
+        let unknown_fis = self.has_unknown_fis().then_some(Nanos(0));
+        [self.wire.link.down_until, unknown_fis].into_iter().flatten().min()
     }
 }

@@ -5,6 +5,7 @@
 //! PxCMD.ST or resets the HBA.
 
 mod attached;
+mod bad_fis;
 mod fbs;
 mod link;
 pub mod pmp;
@@ -318,11 +319,11 @@ impl Port {
             PX_CLBU => wire.clb = wire.clb & 0xffff_ffff | u64::from(merged) << 32,
             PX_FB => wire.fb = wire.fb & !0xffff_ffff | u64::from(merged & !0xff),
             PX_FBU => wire.fb = wire.fb & 0xffff_ffff | u64::from(merged) << 32,
-            PX_IS => wire.is.remove(PxIs::from_bits_truncate(bits)),
+            PX_IS => wire.is.remove(PxIs::from_bits_truncate(bits) - PxIs::FOLLOW_SERR),
             PX_IE => wire.ie = PxIs::from_bits_truncate(merged),
             PX_CMD => self.write_cmd(merged, now, memory),
             PX_SCTL => self.write_sctl(merged, now, memory),
-            PX_SERR => wire.serr.remove(PxSerr::from_bits_truncate(bits)),
+            PX_SERR => wire.clear_serr(PxSerr::from_bits_truncate(bits)),
             PX_SACT if wire.running() => {
                 wire.disown(bits & !wire.sact);
                 wire.sact |= bits & wire.slots_mask();
@@ -454,7 +455,9 @@ impl Port {
                 continue;
             }
             wire.set_status(to, wire.status_of(to) | Status::BSY);
-            if fis.is_command {
+            if fis.is_command && wire.link.fises.swallows_command() {
+                // Busy until it is reset.
+            } else if fis.is_command {
                 core::mem::swap(&mut wire.incoming, &mut wire.commands[usize::from(slot)]);
                 let link = &mut Plugged { wire, memory, from: to };
                 if !device.execute(slot, &fis, &acmd, now, link) {

@@ -1,5 +1,7 @@
 //! What a port does with the FISes and the data that its device sends (5.5).
 
+use core::mem;
+
 use freewheel_ata::fis::{DeviceFis, Registers, Status};
 use freewheel_ata::{Link, LinkError};
 
@@ -94,11 +96,15 @@ impl Plugged<'_> {
         }
     }
 
-    fn note(&mut self, result: Result<(), LinkError>) -> Result<(), LinkError> {
+    fn note(&mut self, slot: u8, result: Result<(), LinkError>) -> Result<(), LinkError> {
         match result {
             Err(LinkError::Overflow) => self.wire.is |= PxIs::OFS,
             Err(LinkError::HostBus) => self.wire.fatal(PxIs::HBFS),
             Err(LinkError::Crc) | Ok(()) => {}
+        }
+        // Not a FIS: PxCMD.FRE does not matter.
+        if mem::take(&mut self.wire.commands[usize::from(slot % 32)].descriptor_processed) {
+            self.wire.is |= PxIs::DPS;
         }
         result
     }
@@ -106,27 +112,26 @@ impl Plugged<'_> {
 
 impl Link for Plugged<'_> {
     fn data_in(&mut self, slot: u8, offset_bytes: u64, data: &[u8]) -> Result<(), LinkError> {
-        if self.wire.damages(true) {
-            return Err(LinkError::Crc);
-        }
+        self.wire.damages(true)?;
         let command = &mut self.wire.commands[usize::from(slot % 32)];
         if freewheel_block::sabotaged!(ListFetchedAgain) {
             let _ = command.fetch(self.wire.clb, slot, self.memory);
         }
         let result = command.write_data(offset_bytes, data, self.memory);
-        self.note(result)
+        self.note(slot, result)
     }
 
     fn data_out(&mut self, slot: u8, offset_bytes: u64, data: &mut [u8]) -> Result<(), LinkError> {
-        if self.wire.damages(false) {
-            return Err(LinkError::Crc);
-        }
+        self.wire.damages(false)?;
         let command = &mut self.wire.commands[usize::from(slot % 32)];
         let result = command.read_data(offset_bytes, data, self.memory);
-        self.note(result)
+        self.note(slot, result)
     }
 
     fn fis(&mut self, slot: Option<u8>, fis: DeviceFis) {
+        if !self.arrives(slot, &fis) {
+            return;
+        }
         if let DeviceFis::SetDeviceBits { interrupt, notification: true, .. } = &fis {
             self.wire.notifications |= 1 << (self.from & 0xf);
             if self.from == CONTROL_PORT {
@@ -159,7 +164,14 @@ impl Link for Plugged<'_> {
                 }
                 self.interrupt(*interrupt, PxIs::SDBS);
             }
-            DeviceFis::DmaSetup { .. } => self.post(&fis, FIS_AREA_DSFIS),
+            DeviceFis::DmaSetup { interrupt, .. } => {
+                self.post(&fis, FIS_AREA_DSFIS);
+                self.interrupt(*interrupt, PxIs::DSS);
+            }
         }
+    }
+
+    fn unknown_fis(&mut self, bytes: &[u8]) {
+        self.receive_unknown(bytes);
     }
 }

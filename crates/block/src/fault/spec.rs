@@ -5,7 +5,8 @@
 //! OP      read | write | flush | discard | write-zeroes | any
 //! ACTION  delay=TIME | hang | error=ERRNO | short | corrupt
 //! TIME    a number with ns, us, ms, s or m behind it
-//! link:drop=TIME | link:crc | link:no-signature
+//! link:drop=TIME | link:crc | link:no-signature | link:unknown-fis | link:bad-fis | link:retry |
+//! link:stuck | link:poison
 //! ```
 //!
 //! `discard#1:delay=35s` delays the first discard by 35 seconds. LBA and COUNT are in logical
@@ -22,7 +23,9 @@ use crate::OpKind;
 /// The grammar on one line, for error messages.
 const GRAMMAR: &str = "OP[@LBA[+COUNT]][#NTH][/PROBABILITY]:ACTION with \
     OP read|write|flush|discard|write-zeroes|any and \
-    ACTION delay=TIME|hang|error=ERRNO|short|corrupt, or link:drop=TIME|link:crc|link:no-signature";
+    ACTION delay=TIME|hang|error=ERRNO|short|corrupt, or \
+    link:drop=TIME|link:crc|link:no-signature|link:unknown-fis|link:bad-fis|link:retry|link:stuck|\
+    link:poison";
 
 /// Which requests a fault is for.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +64,16 @@ pub enum LinkFault {
     Crc,
     /// The device does not send its signature after the next COMRESET.
     NoSignature,
+    /// The device sends a FIS of a type that no host knows.
+    UnknownFis,
+    /// The next FIS of the device for a command is malformed.
+    BadFis,
+    /// The next FIS of the device is damaged once, and repeated by hardware.
+    Retry,
+    /// The device takes the next command and never answers it.
+    Stuck,
+    /// The memory behind the next data transfer has an uncorrectable error.
+    Poison,
 }
 
 /// One fault.
@@ -208,6 +221,11 @@ impl<'a> Parser<'a> {
         let fault = match (name, value) {
             ("crc", None) => LinkFault::Crc,
             ("no-signature", None) => LinkFault::NoSignature,
+            ("unknown-fis", None) => LinkFault::UnknownFis,
+            ("bad-fis", None) => LinkFault::BadFis,
+            ("retry", None) => LinkFault::Retry,
+            ("stuck", None) => LinkFault::Stuck,
+            ("poison", None) => LinkFault::Poison,
             ("drop", Some(value)) => LinkFault::Drop(self.time(start + name.len() + 1, value)?),
             _ => return self.fail(start, format!("`{}` is no link fault", self.rest())),
         };
@@ -302,6 +320,17 @@ mod tests {
         assert_eq!(op("any:hang").0.kind, None);
         assert_eq!(op("read@7:short").0.lba, Some((7, 1)));
         assert_eq!("link:drop=2s".parse(), Ok(FaultSpec::Link(LinkFault::Drop(2_000_000_000))));
+        for (text, fault) in [
+            ("link:crc", LinkFault::Crc),
+            ("link:no-signature", LinkFault::NoSignature),
+            ("link:unknown-fis", LinkFault::UnknownFis),
+            ("link:bad-fis", LinkFault::BadFis),
+            ("link:retry", LinkFault::Retry),
+            ("link:stuck", LinkFault::Stuck),
+            ("link:poison", LinkFault::Poison),
+        ] {
+            assert_eq!(text.parse(), Ok(FaultSpec::Link(fault)), "{text}");
+        }
     }
 
     #[test]

@@ -1,0 +1,4 @@
+//! The HBA at the level of registers, with devices that do what a test tells them to.
+
+mod causes;
+mod support;
