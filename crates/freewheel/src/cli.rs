@@ -48,6 +48,9 @@ Disk keys (a comma in a value is doubled):
   rotation=ssd|RPM
   queue=1..32               depth of native command queueing
   engine=auto|io_uring|threads
+  state=on|off|PATH         keep what a drive keeps without power (power-on time, settings that
+                            persist …) in a file; `on`: beside the image, with .freewheel-state
+                            appended (off by default)
   fault=SPEC                inject a fault, e.g. discard#1:delay=35s or link:drop=2s; may be
                             repeated (all of them: docs/faults.md)";
 

@@ -15,7 +15,18 @@ use crate::exit::{self, UserError};
 /// Keys that belong to the design and are not built yet; said so, instead of "unknown".
 const LATER: [&str; 3] = ["iops", "bps", "on-error"];
 const KEYS: &str = "path, format, port, readonly, cache, discard, logical, physical, serial, \
-    model, firmware, wwn, rotation, queue, engine, fault";
+    model, firmware, wwn, rotation, queue, engine, state, fault";
+
+/// Where a disk keeps what outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StateKey {
+    /// Nowhere.
+    Off,
+    /// Beside the image.
+    Beside,
+    /// In this file.
+    At(PathBuf),
+}
 
 /// A disk as it was asked for.
 #[derive(Clone, Debug)]
@@ -26,6 +37,7 @@ pub(crate) struct DiskSpec {
     pub(crate) cache: Cache,
     pub(crate) engine: EngineChoice,
     pub(crate) faults: Vec<FaultSpec>,
+    pub(crate) state: StateKey,
     pub(crate) config: DiskConfig,
     pub(crate) has_serial: bool,
 }
@@ -40,6 +52,7 @@ impl DiskSpec {
             cache: Cache::Writeback,
             engine: EngineChoice::Auto,
             faults: Vec::new(),
+            state: StateKey::Off,
             config: DiskConfig::default(),
             has_serial: false,
         }
@@ -70,6 +83,14 @@ impl DiskSpec {
             "rotation" => config.rotation = rotation(value)?,
             "queue" => config.queue_depth = number(key, value, 1, 32)? as u8,
             "engine" => self.engine = engine(value)?,
+            "state" => {
+                self.state = match value {
+                    "off" => StateKey::Off,
+                    "on" => StateKey::Beside,
+                    "" => return Err("state is empty; use on, off or the path of a file".into()),
+                    path => StateKey::At(PathBuf::from(path)),
+                }
+            }
             "fault" => {
                 let fault = value.parse::<FaultSpec>();
                 self.faults.push(fault.map_err(|error| error.to_string())?);
@@ -260,7 +281,7 @@ mod tests {
     fn every_key_is_read() {
         let spec: DiskSpec = "path=a,,b.img,format=raw,port=3,readonly=on,cache=none,discard=off,\
             logical=4096,physical=4096,serial=S1,model=M,firmware=F,wwn=0x5000c50015ea71aa,\
-            rotation=7200,queue=4,engine=threads,fault=read:hang,fault=write#2:error=EIO"
+            rotation=7200,queue=4,engine=threads,state=s,,1,fault=read:hang,fault=write#2:error=EIO"
             .parse()
             .expect("a good spec");
         assert_eq!(spec.path, PathBuf::from("a,b.img"));
@@ -270,6 +291,7 @@ mod tests {
         assert_eq!(spec.config.rotation, Rotation::Rpm(7200));
         assert_eq!(spec.config.queue_depth, 4);
         assert_eq!(spec.faults.len(), 2);
+        assert_eq!(spec.state, StateKey::At("s,1".into()));
     }
 
     #[test]
@@ -282,6 +304,7 @@ mod tests {
             ("path=a,queue=33", "1 to 32"),
             ("path=a,readonly=yes", "on or off"),
             ("path=a,fault=trim:hang", "column 1"),
+            ("path=a,state=", "on, off or the path"),
             ("path=a,iops=100", "not available yet"),
             ("path=nbd://host", "not available yet"),
             ("path=a,serial=123456789012345678901", "at most 20"),

@@ -10,7 +10,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const DISK: u8 = 3;
 /// A socket cannot be used: the path is taken, too long, or nobody answers.
 pub(crate) const SOCKET: u8 = 4;
-/// Ended by its deadline while storage was stuck: the state of the printed ranges is in doubt.
+/// Ended by its deadline while storage was stuck, or with something that could not be saved: what is
+/// printed is in doubt.
 pub(crate) const IN_DOUBT: u8 = 5;
 
 /// The table for `--help`.
@@ -20,7 +21,7 @@ pub(crate) const TABLE: &str = "Exit codes:
   2  wrong command line
   3  a disk image cannot be used
   4  a socket cannot be used
-  5  ended while storage was stuck: the state of the printed LBA ranges is in doubt";
+  5  ended while storage was stuck: the state of the printed LBA ranges or state files is in doubt";
 
 /// An error for people: one line of cause, one of remedy.
 #[derive(Debug, thiserror::Error)]

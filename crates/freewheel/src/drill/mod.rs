@@ -20,7 +20,7 @@ use freewheel_ata::Device;
 use freewheel_sim::drill::{self, DrillConfig, DrillError, Event};
 
 use crate::cli::DrillArgs;
-use crate::disk::{self, DiskSpec};
+use crate::disk::{self, DiskSpec, StateKey};
 use crate::exit::{self, UserError};
 use host::Host;
 use program::Program;
@@ -43,6 +43,10 @@ pub(crate) fn run(args: &DrillArgs) -> anyhow::Result<ExitCode> {
             "leave `fault=` out of --disk",
         )
         .into());
+    }
+    if args.disk.as_ref().is_some_and(|spec| spec.state != StateKey::Off) {
+        let remedy = "leave `state=` out of --disk";
+        return Err(UserError::new(exit::USAGE, "the drill keeps no state", remedy).into());
     }
     let program = args.stall_with.as_deref().map(Program::start).transpose()?;
     let directory = tempfile::Builder::new()

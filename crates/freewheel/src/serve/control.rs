@@ -13,6 +13,7 @@ use freewheel_vfio_user::Listener;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
+use super::state_file::StateFiles;
 use super::{DiskOnPort, controller::Controller, status};
 use crate::exit::{self, UserError};
 
@@ -33,6 +34,7 @@ pub(super) struct Subject<'a> {
     pub(super) controller: &'a mut Controller,
     pub(super) memory: &'a dyn GuestMemory,
     pub(super) disks: &'a [DiskOnPort],
+    pub(super) state_files: &'a StateFiles,
     pub(super) connected: bool,
     pub(super) ending: bool,
 }

@@ -7,6 +7,7 @@
 mod control;
 mod controller;
 mod shutdown;
+mod state_file;
 mod status;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,6 +31,7 @@ use crate::log;
 use control::{ControlServer, Subject, Wish};
 use controller::{Bus, Controller, NoMemory};
 use shutdown::Ending;
+use state_file::StateFiles;
 
 /// Ports that a controller has at least, as guests expect of one.
 const PORTS_LEAST: usize = 6;
@@ -50,6 +52,7 @@ enum Source {
     Control,
     ControlClient(u64),
     Disk(u32),
+    StateFiles,
 }
 
 impl Source {
@@ -61,6 +64,7 @@ impl Source {
             Source::Control => (3, 0),
             Source::ControlClient(id) => (4, id),
             Source::Disk(index) => (5, u64::from(index)),
+            Source::StateFiles => (6, 0),
         };
         epoll::EventData::new_u64(kind << 56 | id)
     }
@@ -74,6 +78,7 @@ impl Source {
             3 => Source::Control,
             4 => Source::ControlClient(id),
             5 => Source::Disk(id as u32),
+            6 => Source::StateFiles,
             _ => return None,
         })
     }
@@ -92,8 +97,16 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let mut disks = Vec::new();
     let mut wakes = Vec::new();
     let mut link_faults = Vec::new();
+    let mut state_paths = Vec::new();
     for (spec, port) in args.disks.iter().zip(&ports.of_disks) {
-        let opened = disk::open(spec)?;
+        let mut opened = disk::open(spec)?;
+        let state_path = state_file::restore(spec, &mut opened.device)?;
+        if state_path.is_some() && state_paths.contains(&state_path) {
+            let cause = format!("disk {} has the state file of another", spec.path.display());
+            let remedy = "give each disk a state file of its own";
+            return Err(UserError::new(exit::USAGE, cause, remedy).into());
+        }
+        state_paths.push(state_path);
         devices[*port] = Some(Box::new(opened.device));
         disks.push(DiskOnPort {
             port: *port,
@@ -114,6 +127,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         controller: Controller::new(hba, clock),
         disks,
         wakes,
+        state_files: StateFiles::start(state_paths)?,
         listener,
         peer: None,
         identity: PciIdentity {
@@ -202,6 +216,7 @@ struct Server {
     disks: Vec<DiskOnPort>,
     /// In the order of `disks`.
     wakes: Vec<OwnedFd>,
+    state_files: StateFiles,
     listener: Listener,
     peer: Option<Peer>,
     identity: PciIdentity,
@@ -232,7 +247,9 @@ impl Server {
             }
         }
         let ending = self.ending.take();
-        let code = ending.map_or(0, |ending| ending.verdict(&mut self.controller, &self.disks));
+        let code = ending.map_or(0, |ending| {
+            ending.verdict(&mut self.controller, &self.disks, &self.state_files)
+        });
         outcome?;
         Ok(ExitCode::from(code))
     }
@@ -245,6 +262,7 @@ impl Server {
         let epoll = self.epoll.as_fd();
         watch(epoll, self.listener.as_fd(), Source::Listener)?;
         watch(epoll, self.signals.as_fd(), Source::Signal)?;
+        watch(epoll, self.state_files.fd(), Source::StateFiles)?;
         for (index, wake) in self.wakes.iter().enumerate() {
             watch(epoll, wake.as_fd(), Source::Disk(index as u32))?;
         }
@@ -282,7 +300,8 @@ impl Server {
     fn timeout(&self) -> Option<Duration> {
         let strangers_end = self.stranger().map(|peer| peer.since.plus(VERSION_TIMEOUT_NS));
         let work = self.ending.as_ref().map(Ending::next_wakeup);
-        let due = [self.controller.hba.next_wakeup(), strangers_end, self.paused_until, work];
+        let save = self.state_files.next_wakeup();
+        let due = [self.controller.hba.next_wakeup(), strangers_end, self.paused_until, work, save];
         let due = due.into_iter().flatten().min()?;
         Some(Duration::from_nanos(due.since(self.controller.clock.now())))
     }
@@ -307,6 +326,7 @@ impl Server {
             Source::ControlClient(id) => self.on_control(id),
             // Each turn polls the devices anyway.
             Source::Disk(_) => {}
+            Source::StateFiles => self.state_files.drain(),
         }
         Ok(())
     }
@@ -415,6 +435,7 @@ impl Server {
             controller: &mut self.controller,
             memory,
             disks: &self.disks,
+            state_files: &self.state_files,
             connected: self.peer.is_some(),
             ending: self.ending.is_some(),
         };
@@ -457,6 +478,7 @@ impl Server {
             }
             None => self.controller.hba.poll(now, &NoMemory),
         }
+        self.state_files.collect(&mut self.controller, &self.disks);
         false
     }
 
@@ -465,12 +487,13 @@ impl Server {
         if self.ending.is_none() {
             let ending = Ending::begin(&mut self.controller, &self.disks, self.patience);
             self.ending = Some(ending);
+            self.state_files.collect_last(&mut self.controller, &self.disks);
         }
     }
 
     fn step_end(&mut self) -> bool {
         match &mut self.ending {
-            Some(ending) => ending.step(&mut self.controller, &self.disks),
+            Some(ending) => ending.step(&mut self.controller, &self.disks, &self.state_files),
             None => true,
         }
     }

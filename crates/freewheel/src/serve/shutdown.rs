@@ -14,6 +14,7 @@ use freewheel_block::{Client, Engine, GuestMemoryError, Nanos, OpError, OpToken,
 
 use super::DiskOnPort;
 use super::controller::Controller;
+use super::state_file::StateFiles;
 use crate::exit;
 
 const REPORT_INTERVAL_NS: u64 = 1_000_000_000;
@@ -76,9 +77,14 @@ impl Ending {
     }
 
     /// Moves on; true once nothing is in doubt any more, or the deadline has passed.
-    pub(super) fn step(&mut self, controller: &mut Controller, disks: &[DiskOnPort]) -> bool {
+    pub(super) fn step(
+        &mut self,
+        controller: &mut Controller,
+        disks: &[DiskOnPort],
+        state_files: &StateFiles,
+    ) -> bool {
         let now = controller.clock.now();
-        let mut busy = false;
+        let mut busy = state_files.is_busy();
         for (disk, flush) in disks.iter().zip(&mut self.flushes) {
             if let Some(engine) = engine_of(controller, disk) {
                 advance(engine, flush, now);
@@ -87,13 +93,21 @@ impl Ending {
         }
         if busy && now >= self.next_report {
             report(controller, disks, self.deadline.since(now), now);
+            for doubt in state_files.doubts() {
+                tracing::warn!("{doubt}");
+            }
             self.next_report = now.plus(REPORT_INTERVAL_NS);
         }
         !busy || now >= self.deadline
     }
 
     /// What is in doubt, a line each, for people and scripts; empty if nothing is.
-    fn doubts(&self, controller: &mut Controller, disks: &[DiskOnPort]) -> String {
+    fn doubts(
+        &self,
+        controller: &mut Controller,
+        disks: &[DiskOnPort],
+        state_files: &StateFiles,
+    ) -> String {
         let mut text = String::new();
         for (disk, flush) in disks.iter().zip(&self.flushes) {
             let Some(engine) = engine_of(controller, disk) else {
@@ -113,13 +127,21 @@ impl Ending {
                 );
             }
         }
+        for doubt in state_files.doubts() {
+            let _ = writeln!(text, "in doubt: {doubt}");
+        }
         text
     }
 
     /// Prints what is in doubt and gives the exit code. A reader of standard output that has
     /// stopped or gone changes neither the code nor, for long, the time.
-    pub(super) fn verdict(self, controller: &mut Controller, disks: &[DiskOnPort]) -> u8 {
-        let text = self.doubts(controller, disks);
+    pub(super) fn verdict(
+        self,
+        controller: &mut Controller,
+        disks: &[DiskOnPort],
+        state_files: &StateFiles,
+    ) -> u8 {
+        let text = self.doubts(controller, disks, state_files);
         if text.is_empty() {
             return 0;
         }

@@ -8,7 +8,7 @@ use super::control::Subject;
 
 /// The state of the controller and its disks.
 pub(super) fn status(subject: &mut Subject<'_>) -> Value {
-    let Subject { controller, disks, connected, ending, .. } = subject;
+    let Subject { controller, disks, state_files, connected, ending, .. } = subject;
     let now = controller.clock.now();
     let ports = controller.hba.status(now);
     let resets: Vec<Value> = ports
@@ -25,7 +25,7 @@ pub(super) fn status(subject: &mut Subject<'_>) -> Value {
         })
         .collect();
     let mut disk_trees = Vec::new();
-    for disk in disks.iter() {
+    for (index, disk) in disks.iter().enumerate() {
         let port = &ports[disk.port];
         let engine = port.engine.as_ref();
         let mut tree = engine.map_or(json!({}), |engine| engine_tree(engine, disk.sector_bytes));
@@ -37,6 +37,7 @@ pub(super) fn status(subject: &mut Subject<'_>) -> Value {
         tree["link"] = json!(link(port.link));
         tree["halted"] = json!(port.halted);
         tree["commands_total"] = json!(port.counters.commands_total);
+        tree["state_file"] = state_files.status(index);
         tree["fatal_total"] = json!(port.counters.fatal_total);
         disk_trees.push(tree);
     }

@@ -113,9 +113,12 @@ impl Server {
         }
     }
 
+    pub(crate) fn id(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
     pub(crate) fn terminate(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+        rustix::process::kill_process(self.id(), rustix::process::Signal::TERM).expect("a signal");
     }
 
     /// Waits for the end of the process with nobody at the other end of its standard output.

@@ -10,6 +10,7 @@ mod common;
 mod drill;
 mod resets;
 mod shutdown;
+mod state;
 mod storage;
 
 use std::process::ExitCode;
@@ -22,10 +23,14 @@ const SERVE: &str = "--serve-hanging-file-system";
 
 type TestFn = fn(&mut Storage, &str);
 
-const TESTS: [(&str, TestFn); 3] = [
+const TESTS: [(&str, TestFn); 4] = [
     ("every_way_to_reset_ends_at_once", resets::every_way_to_reset_ends_at_once),
     ("the_end_comes_by_its_deadline", shutdown::the_end_comes_by_its_deadline),
     ("the_drill_is_good", drill::the_drill_is_good),
+    (
+        "a_stuck_state_file_stops_neither_the_guest_nor_the_end",
+        state::a_stuck_state_file_stops_neither_the_guest_nor_the_end,
+    ),
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,170 @@
+//! What a disk keeps beyond the end of the process (`state=`): a file of its own, read before the
+//! device thread runs and written by a thread of its own, so that a folder that hangs stops nothing
+//! (C1).
+//!
+//! What the disk says last is what is written: the mailbox holds one state, and a newer one takes
+//! the place of one that nobody has begun to write. A write that fails is logged, counted and tried
+//! again. Left out: a state that is on stable storage before the guest's command ends, which would
+//! make the command wait for this file.
+
+mod place;
+mod writer;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use freewheel_ata::{Disk, SavedStateError};
+use freewheel_block::Nanos;
+use rustix::event::{EventfdFlags, eventfd};
+use serde_json::{Value, json};
+
+use super::DiskOnPort;
+use super::controller::Controller;
+use crate::disk::{DiskSpec, StateKey};
+use crate::exit::{self, UserError};
+use writer::Writer;
+
+/// How often disks are asked, if nothing else wakes the loop.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Finds the disk's state file, if it is to have one, and gives `device` what is in it. Blocks:
+/// belongs before the device thread's work.
+pub(super) fn restore(spec: &DiskSpec, device: &mut Disk) -> Result<Option<PathBuf>, UserError> {
+    let asked = match &spec.state {
+        StateKey::Off => return Ok(None),
+        StateKey::Beside => place::beside(&spec.path)?,
+        StateKey::At(path) => path.clone(),
+    };
+    let path = place::resolve(&asked)?;
+    let Some(bytes) = place::read(&path)? else {
+        return Ok(Some(path));
+    };
+    device.restore(&bytes).map_err(|error| {
+        let cause = format!(
+            "state file {} of disk {} cannot be used: {error}",
+            path.display(),
+            spec.path.display()
+        );
+        UserError::new(exit::DISK, cause, remedy(&error))
+    })?;
+    Ok(Some(path))
+}
+
+fn remedy(error: &SavedStateError) -> &'static str {
+    match error {
+        SavedStateError::Version(_) => {
+            "use the version of freewheel that wrote it, or move it away to begin with a new state"
+        }
+        SavedStateError::OtherSerial { .. } | SavedStateError::OtherSize { .. } => {
+            "give each disk a state file of its own, and the serial number that it had (serial=)"
+        }
+        SavedStateError::NotAState => "choose another path; the file is left alone",
+        _ => "put a copy of it back, or move it away to begin with a new state",
+    }
+}
+
+/// The state files of one controller's disks.
+pub(super) struct StateFiles {
+    /// In the order of the disks.
+    writers: Vec<Option<Writer>>,
+    /// Readable when a writer has ended something.
+    wake: Arc<OwnedFd>,
+    next_look: Option<Nanos>,
+}
+
+impl StateFiles {
+    /// Starts a writer for each path.
+    pub(super) fn start(paths: Vec<Option<PathBuf>>) -> anyhow::Result<Self> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let wake = Arc::new(eventfd(0, flags)?);
+        let next_look = paths.iter().any(Option::is_some).then_some(Nanos(0));
+        let start = |path: Option<PathBuf>| {
+            path.map(|path| Writer::start(path, Arc::clone(&wake))).transpose()
+        };
+        let writers = paths.into_iter().map(start).collect::<Result<_, _>>()?;
+        Ok(Self { writers, wake, next_look })
+    }
+
+    /// To be watched.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// Takes note that a writer has woken the loop.
+    pub(super) fn drain(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&*self.wake, &mut count);
+    }
+
+    /// When [`StateFiles::collect`] is due.
+    pub(super) fn next_wakeup(&self) -> Option<Nanos> {
+        self.next_look
+    }
+
+    /// Passes on what disks have to save.
+    pub(super) fn collect(&mut self, controller: &mut Controller, disks: &[DiskOnPort]) {
+        let Some(next_look) = &mut self.next_look else {
+            return;
+        };
+        let now = controller.clock.now();
+        if now >= *next_look {
+            *next_look = now.plus(LOOK_INTERVAL.as_nanos() as u64);
+        }
+        for (writer, disk) in self.writers.iter().zip(disks) {
+            if let Some(writer) = writer
+                && let Some(device) = controller.hba.device_mut(disk.port)
+                && let Some(state) = device.take_saved_state(now)
+            {
+                writer.post(state);
+            }
+        }
+    }
+
+    /// Passes on what each disk has to say at its end.
+    pub(super) fn collect_last(&self, controller: &mut Controller, disks: &[DiskOnPort]) {
+        let now = controller.clock.now();
+        for (writer, disk) in self.writers.iter().zip(disks) {
+            if let Some(writer) = writer
+                && let Some(device) = controller.hba.device_mut(disk.port)
+                && let Some(state) = device.saved_state(now)
+            {
+                writer.post_last(state);
+            }
+        }
+    }
+
+    /// Whether something is still to be written.
+    pub(super) fn is_busy(&self) -> bool {
+        self.writers.iter().flatten().any(|writer| writer.report().is_busy())
+    }
+
+    /// The files that do not hold what their disks had to say last, and why; for the end.
+    pub(super) fn doubts(&self) -> impl Iterator<Item = String> {
+        self.writers.iter().flatten().filter_map(|writer| {
+            let report = writer.report();
+            let reason = match &report.error {
+                Some(error) => error.as_str(),
+                None if report.is_busy() => "its storage does not answer",
+                None => return None,
+            };
+            Some(format!("state file {} is not up to date: {reason}", writer.path().display()))
+        })
+    }
+
+    /// The state file of the disk at `index`, for the status.
+    pub(super) fn status(&self, index: usize) -> Value {
+        let Some(writer) = self.writers.get(index).and_then(Option::as_ref) else {
+            return Value::Null;
+        };
+        let report = writer.report();
+        json!({
+            "path": writer.path().display().to_string(),
+            "written_total": report.written_total,
+            "failed_total": report.failed_total,
+            "error": report.error,
+            "writing_ms": report.writing_for.map(|age| age.as_millis() as u64),
+        })
+    }
+}
