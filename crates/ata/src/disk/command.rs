@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use freewheel_block::Nanos;
 
 use super::{Disk, diagnostic, features, flush, identify, log, multiple, power, queued, transfer};
-use super::{trim, uncorrectable, verify};
+use super::{security, trim, uncorrectable, verify};
 use crate::Link;
 use crate::fis::{Error, RegisterH2D, Status};
 
@@ -166,6 +166,12 @@ const ROWS: &[Row] = &[
     row(0xea, "FLUSH CACHE EXT", NonData, Bits48, flush::flush_cache),
     row(0xec, "IDENTIFY DEVICE", Pio, Bits28, identify::identify_device),
     row(0xef, "SET FEATURES", NonData, Bits28, features::set_features),
+    row(0xf1, "SECURITY SET PASSWORD", Pio, Bits28, security::set_password),
+    row(0xf2, "SECURITY UNLOCK", Pio, Bits28, security::unlock),
+    row(0xf3, "SECURITY ERASE PREPARE", NonData, Bits28, security::erase_prepare),
+    row(0xf4, "SECURITY ERASE UNIT", Pio, Bits28, security::erase_unit),
+    row(0xf5, "SECURITY FREEZE LOCK", NonData, Bits28, security::freeze_lock),
+    row(0xf6, "SECURITY DISABLE PASSWORD", Pio, Bits28, security::disable_password),
 ];
 
 /// The table at one address, for references that last.

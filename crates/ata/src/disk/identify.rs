@@ -57,6 +57,7 @@ impl Disk {
         self.put_transfer_modes(&mut words);
         self.put_features(&mut words);
         self.put_uncorrectable_words(&mut words);
+        self.put_security_words(&mut words);
         words
     }
 
@@ -167,7 +168,7 @@ impl Disk {
         words[87] = VALID | wwn | FUA_EXT | LOGGING;
         words[119] = VALID | LOG_DMA;
         words[120] = VALID | LOG_DMA;
-        // Zero, and meant: 93 (hardware reset results, a parallel matter), 128 (no security),
+        // Zero, and meant: 93 (hardware reset results, a parallel matter),
         // 82 bit 0 (no SMART), 206 (no SCT), 168 (form factor not reported).
     }
 }

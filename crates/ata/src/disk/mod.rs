@@ -24,6 +24,7 @@
 //! that has sent a command into a slot that is still busy with one that is not queued has broken
 //! the protocol in a way no FIS can tell apart from noise: that FIS is ignored, as BSY demands.
 
+mod access;
 mod background;
 mod command;
 mod config;
@@ -37,6 +38,7 @@ mod multiple;
 mod power;
 mod queued;
 mod saved;
+mod security;
 mod settings;
 mod transfer;
 mod trim;
@@ -62,6 +64,7 @@ use config::Shape;
 use flush::AfterFlush;
 use log::ErrorLog;
 use saved::{PowerOn, Saved};
+use security::Security;
 use settings::{Power, PowerMode, Settings};
 use transfer::Extent;
 use uncorrectable::Uncorrectable;
@@ -85,6 +88,8 @@ enum Work {
     Flush(AfterFlush),
     /// Ranges are discarded.
     Trim,
+    /// All user data becomes zeroes, and the user password goes.
+    Erase,
     /// Nothing: the disk sleeps, and only a reset ends the command.
     Silence,
 }
@@ -183,6 +188,7 @@ pub struct Disk {
     crc_errors: u32,
     error_log: ErrorLog,
     uncorrectable: Uncorrectable,
+    security: Security,
     saved: Saved,
     power_on: PowerOn,
     /// SRST is set.
@@ -213,6 +219,7 @@ impl Disk {
             crc_errors: 0,
             error_log: ErrorLog::default(),
             uncorrectable: Uncorrectable::default(),
+            security: Security::default(),
             saved: Saved::new(),
             power_on: PowerOn::first(),
             held_in_reset: false,
@@ -249,6 +256,9 @@ impl Disk {
     ) -> Reply {
         if !matches!(work, Work::Flush(_)) {
             self.power.enter(PowerMode::Active, call.now);
+        }
+        if !self.allows(work) {
+            return Reply::Fail(Fault::ABORT);
         }
         let unreadable = match self.heed_marks(call.slot, &mut request) {
             Ok(unreadable) => unreadable,
@@ -365,6 +375,9 @@ impl Disk {
         }
         if let Err(fault) = result {
             return self.end_badly(call, fault, link);
+        }
+        if pending.work == Work::Erase {
+            self.erased();
         }
         let is_pio = matches!(call.row.protocol, Protocol::Pio | Protocol::PioMultiple);
         match pending.work {
@@ -501,7 +514,10 @@ impl Device for Disk {
         if self.has_unqueued() {
             return self.end_badly(&call, Fault::ABORT, link);
         }
-        let reply = (row.run)(self, &call, link);
+        let reply = match self.refusal(&call) {
+            Some(fault) => Reply::Fail(fault),
+            None => (row.run)(self, &call, link),
+        };
         self.reply(&call, reply, link);
     }
 
@@ -530,6 +546,7 @@ impl Device for Disk {
         self.power.reset();
         if !self.settings.preserve {
             self.restore_settings();
+            self.security.lose_volatile_state();
         }
         self.send_signature(link);
     }

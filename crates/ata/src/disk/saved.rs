@@ -38,6 +38,7 @@ use alloc::vec::Vec;
 
 use freewheel_block::Nanos;
 
+use super::security::Security;
 use super::uncorrectable::Uncorrectable;
 use super::{Disk, DiskConfig};
 
@@ -83,8 +84,11 @@ macro_rules! section {
 const IDENTITY: u16 = 1;
 
 /// Every section but the disk's identity.
-static SECTIONS: &[Section] =
-    &[section!(16, "uncorrectable sectors", uncorrectable: Uncorrectable), POWER_ON];
+static SECTIONS: &[Section] = &[
+    section!(16, "uncorrectable sectors", uncorrectable: Uncorrectable),
+    section!(17, "security", security: Security),
+    POWER_ON,
+];
 
 /// It needs to know the time, so it is spelled out.
 const POWER_ON: Section = Section {

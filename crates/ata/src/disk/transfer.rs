@@ -156,7 +156,7 @@ impl Disk {
 
     /// The PIO Setup FIS that asks the host for the first block. It raises no interrupt, since the
     /// host waits for it (SATA 3.x, PIO data-out protocol).
-    fn pio_from_host_first(
+    pub(crate) fn pio_from_host_first(
         &self,
         call: &Call,
         block_bytes: u32,

@@ -8,6 +8,7 @@ mod power;
 mod queue;
 mod resets;
 mod saved;
+mod security;
 mod settings;
 mod support;
 mod transfers;
