@@ -25,5 +25,6 @@ pub mod fis;
 pub use atapi::{Drive, DriveConfig, InsertError, Locked, packet_command_name};
 pub use device::{Device, Link, LinkError};
 pub use disk::{
-    ConfigError, Disk, DiskConfig, Rotation, SAVED_STATE_MAX_BYTES, SavedStateError, command_name,
+    CapacityControl, ConfigError, Disk, DiskConfig, Rotation, SAVED_STATE_MAX_BYTES,
+    SavedStateError, command_name,
 };

@@ -12,6 +12,7 @@ impl Disk {
     /// Why `call` is refused in the state that the disk is in.
     pub(crate) fn refusal(&mut self, call: &Call) -> Option<Fault> {
         self.security.note_command(call.fis.command);
+        self.protected_area.note_command(call.fis.command);
         let is_refused = self.security.is_locked() && is_refused_when_locked(call);
         is_refused.then_some(Fault::ABORT)
     }
@@ -32,8 +33,10 @@ fn is_refused_when_locked(call: &Call) -> bool {
         0x20..=0x26 | 0x29..=0x2b | 0x30..=0x36 | 0x38..=0x3e | 0x40..=0x45 => true,
         0x60 | 0x61 | 0x64 | 0xc4 | 0xc5 | 0xc7..=0xcc | 0xce => true,
         0x06 => true,
-        // SET MAX ADDRESS, SET MAX ADDRESS EXT, ACCESSIBLE MAX ADDRESS CONFIGURATION.
-        0xf9 | 0x37 | 0x78 => true,
+        // SET MAX ADDRESS, SET MAX ADDRESS EXT; ACCESSIBLE MAX ADDRESS CONFIGURATION, but for GET
+        // NATIVE.
+        0xf9 | 0x37 => true,
+        0x78 => call.fis.features != 0,
         // FLUSH CACHE, FLUSH CACHE EXT.
         0xe7 | 0xea => true,
         _ => false,

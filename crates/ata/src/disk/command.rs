@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use freewheel_block::Nanos;
 
 use super::{Disk, diagnostic, features, flush, identify, log, multiple, power, queued, transfer};
-use super::{security, trim, uncorrectable, verify};
+use super::{protected_area, security, trim, uncorrectable, verify};
 use crate::Link;
 use crate::fis::{Error, RegisterH2D, Status};
 
@@ -92,6 +92,13 @@ pub(crate) enum Reply {
     Good,
     /// The same, with an answer in the count register.
     GoodCount(u16),
+    /// The same, with an answer in the LBA registers, as the command has its own, and in count.
+    GoodLba {
+        /// The LBA registers.
+        lba: u64,
+        /// The count register.
+        count: u16,
+    },
     /// Done; ends with the signature.
     Signature,
     /// Done but for this data (whole blocks of 512 bytes), which goes to the host.
@@ -130,12 +137,14 @@ const ROWS: &[Row] = &[
     row(0x21, "READ SECTOR(S) (without retry)", Pio, Bits28, transfer::read),
     row(0x24, "READ SECTOR(S) EXT", Pio, Bits48, transfer::read),
     row(0x25, "READ DMA EXT", Dma, Bits48, transfer::read),
+    row(0x27, "READ NATIVE MAX ADDRESS EXT", NonData, Bits48, protected_area::read_native_max),
     row(0x29, "READ MULTIPLE EXT", PioMultiple, Bits48, transfer::read),
     row(0x2f, "READ LOG EXT", Pio, Bits48, log::read_log),
     row(0x30, "WRITE SECTOR(S)", Pio, Bits28, transfer::write),
     row(0x31, "WRITE SECTOR(S) (without retry)", Pio, Bits28, transfer::write),
     row(0x34, "WRITE SECTOR(S) EXT", Pio, Bits48, transfer::write),
     row(0x35, "WRITE DMA EXT", Dma, Bits48, transfer::write),
+    row(0x37, "SET MAX ADDRESS EXT", NonData, Bits48, protected_area::set_max_ext),
     row(0x39, "WRITE MULTIPLE EXT", PioMultiple, Bits48, transfer::write),
     row(0x3d, "WRITE DMA FUA EXT", Dma, Bits48, transfer::write_fua),
     row(0x40, "READ VERIFY SECTOR(S)", NonData, Bits28, verify::read_verify),
@@ -146,6 +155,7 @@ const ROWS: &[Row] = &[
     row(0x60, "READ FPDMA QUEUED", Queued, Bits48, queued::read),
     row(0x61, "WRITE FPDMA QUEUED", Queued, Bits48, queued::write),
     row(0x70, "SEEK", NonData, Bits28, verify::seek),
+    row(0x78, "ACCESSIBLE MAX ADDRESS CONFIGURATION", NonData, Bits48, protected_area::accessible_max_address),
     row(0x90, "EXECUTE DEVICE DIAGNOSTIC", NonData, Bits28, diagnostic::execute_device_diagnostic),
     row(0x91, "INITIALIZE DEVICE PARAMETERS", NonData, Bits28, diagnostic::initialize_device_parameters),
     row(0xc4, "READ MULTIPLE", PioMultiple, Bits28, transfer::read),
@@ -172,6 +182,8 @@ const ROWS: &[Row] = &[
     row(0xf4, "SECURITY ERASE UNIT", Pio, Bits28, security::erase_unit),
     row(0xf5, "SECURITY FREEZE LOCK", NonData, Bits28, security::freeze_lock),
     row(0xf6, "SECURITY DISABLE PASSWORD", Pio, Bits28, security::disable_password),
+    row(0xf8, "READ NATIVE MAX ADDRESS", NonData, Bits28, protected_area::read_native_max),
+    row(0xf9, "SET MAX ADDRESS", NonData, Bits28, protected_area::set_max),
 ];
 
 /// The table at one address, for references that last.

@@ -4,6 +4,7 @@ use alloc::string::String;
 
 use freewheel_block::BackendInfo;
 
+use super::protected_area::CapacityControl;
 use super::transfer::DRQ_BLOCK_MAX_BYTES;
 
 /// Nominal media rotation rate (ACS-4, IDENTIFY DEVICE word 217).
@@ -40,6 +41,8 @@ pub struct DiskConfig {
     pub discard: bool,
     /// The generation of the SATA link: 1, 2 or 3 (1.5, 3 or 6 Gb/s), reported as current.
     pub sata_generation: u8,
+    /// How the host may hide the end of the disk.
+    pub capacity_control: CapacityControl,
 }
 
 impl Default for DiskConfig {
@@ -56,6 +59,7 @@ impl Default for DiskConfig {
             write_cache: true,
             discard: true,
             sata_generation: 3,
+            capacity_control: CapacityControl::default(),
         }
     }
 }
@@ -95,12 +99,12 @@ pub enum ConfigError {
     TooLarge,
 }
 
-/// The facts of one disk that never change, derived once.
+/// The facts of one disk, derived once. None ever changes but the number of sectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// Logical sector size.
     pub(crate) sector_bytes: u32,
-    /// How many logical sectors there are.
+    /// How many logical sectors the host can reach (`protected_area.rs`).
     pub(crate) sectors: u64,
     /// Largest DRQ block of the MULTIPLE commands, in sectors.
     pub(crate) multiple_max: u8,

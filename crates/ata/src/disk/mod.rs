@@ -36,6 +36,7 @@ mod identify;
 mod log;
 mod multiple;
 mod power;
+mod protected_area;
 mod queued;
 mod saved;
 mod security;
@@ -54,6 +55,7 @@ use freewheel_block::{
 
 pub use command::command_name;
 pub use config::{ConfigError, DiskConfig, Rotation};
+pub use protected_area::CapacityControl;
 pub use saved::{SAVED_STATE_MAX_BYTES, SavedStateError};
 
 use crate::fis::{CONTROL_SRST, DeviceFis, Error, RegisterH2D, Registers, Status};
@@ -63,6 +65,7 @@ use command::{Addressing, Call, Fault, Protocol, Reply};
 use config::Shape;
 use flush::AfterFlush;
 use log::ErrorLog;
+use protected_area::ProtectedArea;
 use saved::{PowerOn, Saved};
 use security::Security;
 use settings::{Power, PowerMode, Settings};
@@ -189,6 +192,7 @@ pub struct Disk {
     error_log: ErrorLog,
     uncorrectable: Uncorrectable,
     security: Security,
+    protected_area: ProtectedArea,
     saved: Saved,
     power_on: PowerOn,
     /// SRST is set.
@@ -220,6 +224,7 @@ impl Disk {
             error_log: ErrorLog::default(),
             uncorrectable: Uncorrectable::default(),
             security: Security::default(),
+            protected_area: ProtectedArea::default(),
             saved: Saved::new(),
             power_on: PowerOn::first(),
             held_in_reset: false,
@@ -346,6 +351,10 @@ impl Disk {
             Reply::Good => self.end_well(call, link),
             Reply::GoodCount(count) => {
                 let registers = self.registers(call, READY, Error::empty(), None);
+                self.end(call, Registers { count, ..registers }, link);
+            }
+            Reply::GoodLba { lba, count } => {
+                let registers = self.registers(call, READY, Error::empty(), Some(lba));
                 self.end(call, Registers { count, ..registers }, link);
             }
             Reply::Signature => self.end(call, signature(), link),
@@ -544,10 +553,12 @@ impl Device for Disk {
         self.error_log = ErrorLog::default();
         self.power_on.begin(now);
         self.power.reset();
-        if !self.settings.preserve {
+        let preserve = self.settings.preserve;
+        if !preserve {
             self.restore_settings();
             self.security.lose_volatile_state();
         }
+        self.reset_accessible_sectors(preserve);
         self.send_signature(link);
     }
 

@@ -38,6 +38,7 @@ use alloc::vec::Vec;
 
 use freewheel_block::Nanos;
 
+use super::protected_area::ProtectedArea;
 use super::security::Security;
 use super::uncorrectable::Uncorrectable;
 use super::{Disk, DiskConfig};
@@ -87,6 +88,7 @@ const IDENTITY: u16 = 1;
 static SECTIONS: &[Section] = &[
     section!(16, "uncorrectable sectors", uncorrectable: Uncorrectable),
     section!(17, "security", security: Security),
+    PROTECTED_AREA,
     POWER_ON,
 ];
 
@@ -99,6 +101,20 @@ const POWER_ON: Section = Section {
     load: |disk, bytes| {
         if let Some(value) = PowerOn::load(bytes) {
             disk.power_on = value;
+        }
+    },
+};
+
+/// The accessible sectors follow from it.
+const PROTECTED_AREA: Section = Section {
+    id: 18,
+    name: "the protected area",
+    save: |disk, _now, out| disk.protected_area.save(out),
+    check: |bytes| ProtectedArea::load(bytes).is_some(),
+    load: |disk, bytes| {
+        if let Some(value) = ProtectedArea::load(bytes) {
+            disk.protected_area = value;
+            disk.restore_accessible_sectors();
         }
     },
 };

@@ -5,6 +5,7 @@ mod errors;
 mod identify;
 mod logs;
 mod power;
+mod protected_area;
 mod queue;
 mod resets;
 mod saved;
