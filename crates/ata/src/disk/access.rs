@@ -1,26 +1,33 @@
 //! Commands that the state of the disk forbids: a locked disk gives no user data away and takes
-//! none (ACS-4, Security feature set, security command actions).
+//! none (ACS-4, Security feature set, security command actions), and one that is being sanitized, or
+//! failed to be, does little else (Sanitize Device feature set, commands allowed).
 //!
-//! Commands that are not named here hold no user data and are left to themselves. That a
+//! Commands that are not named for the locked state hold no user data and are left to themselves. That a
 //! request of such a disk never reaches the medium is made sure once more in [`Disk::start`], for
 //! commands that somebody adds and forgets here.
 
 use super::command::{Call, Fault};
-use super::{Disk, Work};
+use super::{Disk, Work, sanitize};
 
 impl Disk {
     /// Why `call` is refused in the state that the disk is in.
     pub(crate) fn refusal(&mut self, call: &Call) -> Option<Fault> {
         self.security.note_command(call.fis.command);
         self.protected_area.note_command(call.fis.command);
-        let is_refused = self.security.is_locked() && is_refused_when_locked(call);
+        let is_refused = self.security.is_locked() && is_refused_when_locked(call)
+            || self.sanitize.bars_medium() && !is_allowed_when_sanitizing(call);
         is_refused.then_some(Fault::ABORT)
     }
 
     /// Whether `work` may touch the medium at all.
     pub(super) fn allows(&self, work: Work) -> bool {
-        // An erase has had its password checked, and a flush moves nothing of the host's.
-        matches!(work, Work::Erase | Work::Flush(_)) || !self.security.is_locked()
+        match work {
+            // Moves nothing of the host's.
+            Work::Flush(_) => true,
+            // Has had its password checked.
+            Work::Erase => !self.sanitize.bars_medium(),
+            _ => !self.security.is_locked() && !self.sanitize.bars_medium(),
+        }
     }
 }
 
@@ -39,6 +46,27 @@ fn is_refused_when_locked(call: &Call) -> bool {
         0x78 => call.fis.features != 0,
         // FLUSH CACHE, FLUSH CACHE EXT.
         0xe7 | 0xea => true,
+        // The sanitize operations; status and the two locks work.
+        sanitize::SANITIZE_DEVICE => matches!(call.fis.features, 0x11 | 0x12 | 0x14),
+        _ => false,
+    }
+}
+
+/// What works during a sanitize operation. Of SET FEATURES, ACS-4 allows spinning up alone, and it
+/// names a few logs; here all of both work, since Linux takes a disk for dead that refuses its transfer
+/// mode after a reset, and no log holds user data.
+fn is_allowed_when_sanitizing(call: &Call) -> bool {
+    match call.fis.command {
+        sanitize::SANITIZE_DEVICE => true,
+        // IDENTIFY DEVICE, EXECUTE DEVICE DIAGNOSTIC, READ LOG EXT, READ LOG DMA EXT, REQUEST SENSE
+        // DATA EXT, SET FEATURES.
+        0xec | 0x90 | 0x2f | 0x47 | 0x0b | 0xef => true,
+        // CHECK POWER MODE, IDLE, STANDBY and their immediate forms, SLEEP.
+        0xe0..=0xe3 | 0xe5 | 0xe6 => true,
+        // SECURITY UNLOCK.
+        0xf2 => true,
+        // SMART RETURN STATUS, SMART READ DATA.
+        0xb0 => matches!(call.fis.features as u8, 0xda | 0xd0),
         _ => false,
     }
 }

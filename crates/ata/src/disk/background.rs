@@ -20,13 +20,15 @@ use crate::Link;
 pub(crate) enum Job {
     /// A SMART self-test.
     SelfTest,
+    /// A sanitize operation.
+    Sanitize,
 }
 
 /// How many jobs there are, which is how many operations an engine needs beyond the slots'.
-pub(crate) const JOBS: usize = 1;
+pub(crate) const JOBS: usize = 2;
 
 impl Job {
-    const ALL: [Job; JOBS] = [Job::SelfTest];
+    const ALL: [Job; JOBS] = [Job::SelfTest, Job::Sanitize];
 
     /// The engine's tag of its operation.
     pub(crate) fn tag(self) -> u32 {
@@ -144,16 +146,17 @@ impl Disk {
             Job::SelfTest => {
                 let _ = (result, now, link);
             }
+            Job::Sanitize => self.sanitize_step_ended(result),
         }
     }
 
     /// Lets each job go on, if it is time for that.
     pub(crate) fn run_background(&mut self, now: Nanos, link: &mut dyn Link) {
-        let _ = (now, link);
+        self.run_sanitize(now, link);
     }
 
     /// When [`Disk::run_background`] is due.
     pub(crate) fn background_wakeup(&self) -> Option<Nanos> {
-        None
+        self.sanitize_wakeup()
     }
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use freewheel_block::Nanos;
 
 use super::{Disk, diagnostic, features, flush, identify, log, multiple, power, queued, transfer};
-use super::{protected_area, security, trim, uncorrectable, verify};
+use super::{protected_area, sanitize, security, trim, uncorrectable, verify};
 use crate::Link;
 use crate::fis::{Error, RegisterH2D, Status};
 
@@ -158,6 +158,7 @@ const ROWS: &[Row] = &[
     row(0x78, "ACCESSIBLE MAX ADDRESS CONFIGURATION", NonData, Bits48, protected_area::accessible_max_address),
     row(0x90, "EXECUTE DEVICE DIAGNOSTIC", NonData, Bits28, diagnostic::execute_device_diagnostic),
     row(0x91, "INITIALIZE DEVICE PARAMETERS", NonData, Bits28, diagnostic::initialize_device_parameters),
+    row(0xb4, "SANITIZE DEVICE", NonData, Bits48, sanitize::sanitize_device),
     row(0xc4, "READ MULTIPLE", PioMultiple, Bits28, transfer::read),
     row(0xc5, "WRITE MULTIPLE", PioMultiple, Bits28, transfer::write),
     row(0xc6, "SET MULTIPLE MODE", NonData, Bits28, multiple::set_multiple_mode),

@@ -59,6 +59,7 @@ impl Disk {
         self.put_uncorrectable_words(&mut words);
         self.put_security_words(&mut words);
         self.put_protected_area_words(&mut words);
+        self.put_sanitize_words(&mut words);
         words
     }
 

@@ -38,6 +38,7 @@ mod multiple;
 mod power;
 mod protected_area;
 mod queued;
+mod sanitize;
 mod saved;
 mod security;
 mod settings;
@@ -66,6 +67,7 @@ use config::Shape;
 use flush::AfterFlush;
 use log::ErrorLog;
 use protected_area::ProtectedArea;
+use sanitize::Sanitize;
 use saved::{PowerOn, Saved};
 use security::Security;
 use settings::{Power, PowerMode, Settings};
@@ -193,6 +195,7 @@ pub struct Disk {
     uncorrectable: Uncorrectable,
     security: Security,
     protected_area: ProtectedArea,
+    sanitize: Sanitize,
     saved: Saved,
     power_on: PowerOn,
     /// SRST is set.
@@ -205,7 +208,7 @@ pub struct Disk {
 
 impl Disk {
     /// A disk on `engine`'s medium, as after power-on; no signature is sent until
-    /// [`Device::comreset`]. The engine's `max_operations` should be 33 at least: one for
+    /// [`Device::comreset`]. The engine's `max_operations` should be 34 at least: one for
     /// each slot, and one for each job of `background.rs`.
     pub fn new(config: DiskConfig, mut engine: Engine) -> Result<Self, ConfigError> {
         let shape = config.shape(engine.info())?;
@@ -225,6 +228,7 @@ impl Disk {
             uncorrectable: Uncorrectable::default(),
             security: Security::default(),
             protected_area: ProtectedArea::default(),
+            sanitize: Sanitize::default(),
             saved: Saved::new(),
             power_on: PowerOn::first(),
             held_in_reset: false,
@@ -559,6 +563,7 @@ impl Device for Disk {
             self.security.lose_volatile_state();
         }
         self.reset_accessible_sectors(preserve);
+        self.sanitize.reset_by_hardware();
         self.send_signature(link);
     }
 

@@ -39,6 +39,7 @@ use alloc::vec::Vec;
 use freewheel_block::Nanos;
 
 use super::protected_area::ProtectedArea;
+use super::sanitize::Sanitize;
 use super::security::Security;
 use super::uncorrectable::Uncorrectable;
 use super::{Disk, DiskConfig};
@@ -89,6 +90,7 @@ static SECTIONS: &[Section] = &[
     section!(16, "uncorrectable sectors", uncorrectable: Uncorrectable),
     section!(17, "security", security: Security),
     PROTECTED_AREA,
+    section!(19, "the sanitize operation", sanitize: Sanitize),
     POWER_ON,
 ];
 

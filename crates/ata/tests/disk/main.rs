@@ -8,6 +8,7 @@ mod power;
 mod protected_area;
 mod queue;
 mod resets;
+mod sanitize;
 mod saved;
 mod security;
 mod settings;
