@@ -38,6 +38,8 @@ fn is_refused_when_locked(call: &Call) -> bool {
         // READ and WRITE in all forms, READ VERIFY, DATA SET MANAGEMENT, ZERO EXT, WRITE
         // UNCORRECTABLE EXT.
         0x20..=0x26 | 0x29..=0x2b | 0x30..=0x36 | 0x38..=0x3e | 0x40..=0x45 => true,
+        // Of NCQ NON-DATA, ZERO EXT.
+        0x63 => call.fis.features & 0x0f == 6,
         0x60 | 0x61 | 0x64 | 0xc4 | 0xc5 | 0xc7..=0xcc | 0xce => true,
         0x06 => true,
         // SET MAX ADDRESS, SET MAX ADDRESS EXT; ACCESSIBLE MAX ADDRESS CONFIGURATION, but for GET

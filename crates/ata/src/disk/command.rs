@@ -4,8 +4,11 @@ use alloc::vec::Vec;
 
 use freewheel_block::Nanos;
 
-use super::{Disk, diagnostic, features, flush, identify, log, multiple, power, queued, transfer};
-use super::{protected_area, sanitize, security, trim, uncorrectable, verify};
+use super::{
+    Disk, diagnostic, features, flush, identify, log, multiple, ncq_dsm, ncq_nondata, power,
+    queued, transfer,
+};
+use super::{protected_area, sanitize, security, trim, uncorrectable, verify, zero};
 use crate::Link;
 use crate::fis::{Error, RegisterH2D, Status};
 
@@ -150,10 +153,14 @@ const ROWS: &[Row] = &[
     row(0x40, "READ VERIFY SECTOR(S)", NonData, Bits28, verify::read_verify),
     row(0x41, "READ VERIFY SECTOR(S) (without retry)", NonData, Bits28, verify::read_verify),
     row(0x42, "READ VERIFY SECTOR(S) EXT", NonData, Bits48, verify::read_verify),
+    row(0x44, "ZERO EXT", NonData, Bits48, zero::zero_ext),
     row(0x45, "WRITE UNCORRECTABLE EXT", NonData, Bits48, uncorrectable::write_uncorrectable),
     row(0x47, "READ LOG DMA EXT", Dma, Bits48, log::read_log),
     row(0x60, "READ FPDMA QUEUED", Queued, Bits48, queued::read),
     row(0x61, "WRITE FPDMA QUEUED", Queued, Bits48, queued::write),
+    row(0x63, "NCQ NON-DATA", Queued, Bits48, ncq_nondata::non_data),
+    row(0x64, "SEND FPDMA QUEUED", Queued, Bits48, ncq_dsm::send),
+    row(0x65, "RECEIVE FPDMA QUEUED", Queued, Bits48, ncq_dsm::receive),
     row(0x70, "SEEK", NonData, Bits28, verify::seek),
     row(0x78, "ACCESSIBLE MAX ADDRESS CONFIGURATION", NonData, Bits48, protected_area::accessible_max_address),
     row(0x90, "EXECUTE DEVICE DIAGNOSTIC", NonData, Bits28, diagnostic::execute_device_diagnostic),

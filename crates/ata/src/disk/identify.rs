@@ -60,6 +60,8 @@ impl Disk {
         self.put_security_words(&mut words);
         self.put_protected_area_words(&mut words);
         self.put_sanitize_words(&mut words);
+        self.put_non_data_words(&mut words);
+        self.put_send_receive_words(&mut words);
         words
     }
 

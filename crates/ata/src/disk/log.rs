@@ -5,6 +5,8 @@
 //! |---|---|---|
 //! | 00h | 1 | directory |
 //! | 10h | 1 | NCQ command error |
+//! | 12h | 1 | NCQ NON-DATA: what it can do |
+//! | 13h | 1 | NCQ send and receive: what they can do |
 //! | 30h | 3 | IDENTIFY DEVICE data: 00h list of pages, 01h the words, 02h capacity |
 //!
 //! All logs are read-only, so WRITE LOG EXT, which would have to abort each of them, is not there.
@@ -18,6 +20,8 @@ use crate::fis::{DeviceFis, Error, Registers};
 
 const LOG_DIRECTORY: u8 = 0x00;
 const LOG_NCQ_ERROR: u8 = 0x10;
+const LOG_NCQ_NON_DATA: u8 = 0x12;
+const LOG_NCQ_SEND_RECEIVE: u8 = 0x13;
 const LOG_IDENTIFY: u8 = 0x30;
 
 const PAGE_BYTES: usize = 512;
@@ -26,7 +30,7 @@ type Page = [u8; PAGE_BYTES];
 /// How many pages a log has; 0 if there is no such log. Also what the directory says.
 fn pages_of(log: u8) -> u16 {
     match log {
-        LOG_DIRECTORY | LOG_NCQ_ERROR => 1,
+        LOG_DIRECTORY | LOG_NCQ_ERROR | LOG_NCQ_NON_DATA | LOG_NCQ_SEND_RECEIVE => 1,
         LOG_IDENTIFY => 3,
         _ => 0,
     }
@@ -71,6 +75,8 @@ pub(crate) fn read_log(disk: &mut Disk, call: &Call, link: &mut dyn Link) -> Rep
         data.extend_from_slice(&match (log, page) {
             (LOG_DIRECTORY, _) => directory(),
             (LOG_NCQ_ERROR, _) => disk.error_log.page(),
+            (LOG_NCQ_NON_DATA, _) => disk.ncq_non_data_log(),
+            (LOG_NCQ_SEND_RECEIVE, _) => disk.ncq_send_receive_log(),
             (_, 0) => identify_pages(),
             (_, 1) => disk.identify_data(),
             (_, _) => disk.identify_capacity(),

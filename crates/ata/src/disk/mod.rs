@@ -35,6 +35,8 @@ mod flush;
 mod identify;
 mod log;
 mod multiple;
+mod ncq_dsm;
+mod ncq_nondata;
 mod power;
 mod protected_area;
 mod queued;
@@ -46,6 +48,7 @@ mod transfer;
 mod trim;
 mod uncorrectable;
 mod verify;
+mod zero;
 
 use alloc::vec::Vec;
 use core::mem;
@@ -93,6 +96,8 @@ enum Work {
     Flush(AfterFlush),
     /// Ranges are discarded.
     Trim,
+    /// A range becomes zeroes.
+    Zero,
     /// All user data becomes zeroes, and the user password goes.
     Erase,
     /// Nothing: the disk sleeps, and only a reset ends the command.
@@ -615,6 +620,9 @@ impl Device for Disk {
                 continue;
             }
             self.queued &= !(1 << pending.call.slot);
+            if let Work::Flush(after) = pending.work {
+                self.after_flush(after, result.is_ok(), now);
+            }
             match result {
                 Ok(()) => completed |= 1 << pending.call.slot,
                 // The log has room for one; the others that failed count as aborted with it.

@@ -17,6 +17,13 @@ pub(crate) fn tag(fis: &RegisterH2D) -> u8 {
     (fis.count >> 3) as u8 & 0x1f
 }
 
+/// Whether a queued command has the tag of its slot, and a tag of the queue.
+pub(crate) fn check_tag(disk: &Disk, call: &Call) -> Result<(), Fault> {
+    let tag = tag(&call.fis);
+    let fits = tag == call.slot && tag < disk.config.queue_depth;
+    if fits { Ok(()) } else { Err(Fault::ABORT) }
+}
+
 /// READ FPDMA QUEUED. FUA asks for data from the medium rather than from a cache that might differ
 /// from it; there is none such here, so each read honours it.
 pub(crate) fn read(disk: &mut Disk, call: &Call, link: &mut dyn Link) -> Reply {
@@ -30,10 +37,10 @@ pub(crate) fn write(disk: &mut Disk, call: &Call, link: &mut dyn Link) -> Reply 
 
 fn run(disk: &mut Disk, call: &Call, is_write: bool, link: &mut dyn Link) -> Reply {
     let fis = &call.fis;
-    let tag = tag(fis);
-    if tag != call.slot || tag >= disk.config.queue_depth {
-        return Reply::Fail(Fault::ABORT);
+    if let Err(fault) = check_tag(disk, call) {
+        return fault.into();
     }
+    let tag = call.slot;
     if is_write && disk.shape.read_only {
         return Reply::Fail(Fault::ABORT);
     }
@@ -50,10 +57,38 @@ fn run(disk: &mut Disk, call: &Call, is_write: bool, link: &mut dyn Link) -> Rep
     } else {
         (Work::Read { block_bytes }, Request::read(u32::from(tag), range))
     };
-    // Accepted is accepted: from here on only a Set Device Bits FIS can end it.
-    if let Reply::Fail(fault) = disk.start(call, work, range.len_bytes, request, link) {
-        disk.queued &= !(1 << tag);
-        disk.end_queued(0, Some((*call, fault)), call.now, link);
-    }
+    disk.start_queued(call, work, range.len_bytes, request, link);
     Reply::Pending
+}
+
+impl Disk {
+    /// Starts what a queued command that was accepted asks for. Accepted is accepted: from here on
+    /// only a Set Device Bits FIS can end it.
+    pub(super) fn start_queued(
+        &mut self,
+        call: &Call,
+        work: Work,
+        len_bytes: u64,
+        request: Request,
+        link: &mut dyn Link,
+    ) {
+        if let Reply::Fail(fault) = self.start(call, work, len_bytes, request, link) {
+            self.end_queued_now(call, Err(fault), link);
+        }
+    }
+
+    /// Ends a queued command that was accepted and needs the medium no more.
+    pub(crate) fn end_queued_now(
+        &mut self,
+        call: &Call,
+        result: Result<(), Fault>,
+        link: &mut dyn Link,
+    ) {
+        let bit = 1 << call.slot;
+        self.queued &= !bit;
+        match result {
+            Ok(()) => self.end_queued(bit, None, call.now, link),
+            Err(fault) => self.end_queued(0, Some((*call, fault)), call.now, link),
+        }
+    }
 }

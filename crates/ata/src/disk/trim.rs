@@ -14,7 +14,7 @@ pub(crate) const MAX_BLOCKS: u16 = 8;
 /// Ranges in a block.
 const RANGES_PER_BLOCK: usize = 64;
 /// Features register: TRIM. All other bits are reserved.
-const FEATURE_TRIM: u16 = 1;
+pub(crate) const FEATURE_TRIM: u16 = 1;
 
 /// DATA SET MANAGEMENT. Every range is checked before the first one is discarded.
 pub(crate) fn data_set_management(disk: &mut Disk, call: &Call, link: &mut dyn Link) -> Reply {
@@ -43,7 +43,7 @@ pub(crate) fn data_set_management(disk: &mut Disk, call: &Call, link: &mut dyn L
 /// The ranges of a payload. Entries of length 0 are void; an entry that goes on where the one
 /// before it ended is joined to it, because a host cuts a long range at 65,535 sectors, which is
 /// no multiple of any backend's granularity.
-fn ranges_of(disk: &Disk, payload: &[u8]) -> Result<Vec<ByteRange>, Fault> {
+pub(crate) fn ranges_of(disk: &Disk, payload: &[u8]) -> Result<Vec<ByteRange>, Fault> {
     let mut ranges: Vec<ByteRange> = Vec::with_capacity(RANGES_PER_BLOCK);
     let (entries, _) = payload.as_chunks::<8>();
     for entry in entries {

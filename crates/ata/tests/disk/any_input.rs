@@ -48,6 +48,14 @@ fn any_event() -> impl Strategy<Value = Event> {
         10 => (0u8..32, any::<bool>(), 0u64..2060, 1u16..40).prop_map(|(tag, write, lba, count)| {
             Event::Command(tag, queued(if write { 0x61 } else { 0x60 }, tag, lba, count))
         }),
+        3 => (0u8..32, 0x63u8..0x66, 0u16..4, any::<u16>(), 0u64..2060, 0u32..2).prop_map(
+            |(tag, opcode, subcommand, features, lba, auxiliary)| {
+                let features = if opcode == 0x63 { features & 0x33f7 } else { features % 9 };
+                let count = subcommand << 8 | u16::from(tag) << 3;
+                let fis = RegisterH2D { features, count, auxiliary, ..at48(opcode, lba, 0) };
+                Event::Command(tag, fis)
+            }
+        ),
         2 => Just(Event::Command(0, at48(0x2f, 0x10, 1))),
         1 => (0u8..32, 0usize..40_000).prop_map(|(slot, len)| Event::Memory(slot, len)),
         2 => any::<bool>().prop_map(Event::Hang),

@@ -7,6 +7,7 @@ mod logs;
 mod power;
 mod protected_area;
 mod queue;
+mod queue_more;
 mod resets;
 mod sanitize;
 mod saved;

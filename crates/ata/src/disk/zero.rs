@@ -1,0 +1,37 @@
+//! ZERO EXT (ACS-4, command 44h): zeroes without sending them.
+//!
+//! Its TRIM bit (features, bit 0) allows the disk to trim instead, and asks nothing: what is
+//! written here are zeroes, which the backend may well store as a hole.
+
+use freewheel_block::Request;
+
+use super::command::{Call, Fault, Reply};
+use super::transfer::Extent;
+use super::{Disk, Work};
+use crate::Link;
+
+const FEATURE_TRIM: u16 = 1;
+
+/// Log 30h, page 03h, supported capabilities: ZERO EXT is there.
+#[allow(dead_code, reason = "for the page of the log")]
+pub(crate) const CAPABILITY: u64 = 1 << 48;
+
+/// ZERO EXT.
+pub(crate) fn zero_ext(disk: &mut Disk, call: &Call, link: &mut dyn Link) -> Reply {
+    if call.fis.features & !FEATURE_TRIM != 0 {
+        return Reply::Fail(Fault::ABORT);
+    }
+    let extent = Extent::of(call, disk.settings.geometry);
+    match extent.and_then(|extent| request(disk, call, extent)) {
+        Ok(request) => disk.start(call, Work::Zero, 0, request, link),
+        Err(fault) => fault.into(),
+    }
+}
+
+/// What zeroes `extent` on behalf of `call`.
+pub(crate) fn request(disk: &Disk, call: &Call, extent: Extent) -> Result<Request, Fault> {
+    if disk.shape.read_only {
+        return Err(Fault::ABORT);
+    }
+    Ok(Request::write_zeroes(u32::from(call.slot), disk.bytes_of(extent)?, false))
+}
