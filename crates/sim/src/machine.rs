@@ -152,6 +152,11 @@ impl Machine {
         self.hba.device_mut(port)?.engine_mut()
     }
 
+    /// The engine of the disk on device port `pm_port` of the port multiplier on `port`.
+    pub fn engine_behind(&mut self, port: usize, pm_port: u8) -> Option<&mut Engine> {
+        self.hba.device_behind_mut(port, pm_port)?.engine_mut()
+    }
+
     /// Interrupt messages so far.
     pub fn messages_total(&self) -> u64 {
         self.messages_total

@@ -46,6 +46,8 @@ pub struct Command {
     pub reset: bool,
     /// C in the header: clear BSY once the FIS is sent.
     pub clear_busy: bool,
+    /// PMP in the header: the port multiplier port. The FIS has a field of its own for it.
+    pub pm_port: u8,
     /// The scatter list; `None` for the slot's own buffer in one piece.
     pub prdt: Option<Vec<PrdtEntry>>,
     /// Where the command table is; `None` for the slot's own.
@@ -70,6 +72,7 @@ impl Command {
             queued: false,
             reset: false,
             clear_busy: false,
+            pm_port: 0,
             prdt: None,
             table: None,
         }
@@ -92,6 +95,13 @@ impl Command {
         command.fis.features = sectors;
         command.queued = true;
         command
+    }
+
+    /// The same command for a device behind a port multiplier, or for its control port.
+    pub fn to_port(mut self, pm_port: u8) -> Self {
+        self.pm_port = pm_port;
+        self.fis.pm_port = pm_port;
+        self
     }
 
     /// READ FPDMA QUEUED. The driver puts the tag in.

@@ -45,6 +45,11 @@ impl Layout {
         self.base + 0x400
     }
 
+    /// The received-FIS area with FIS-based switching: 256 bytes for each PM port.
+    pub fn switched_fis_area(&self) -> u64 {
+        self.base + 0x1000
+    }
+
     /// The command table of `slot`.
     pub fn table(&self, slot: u8) -> u64 {
         self.base + 0x1_0000 + u64::from(slot) * Self::TABLE_STRIDE

@@ -7,6 +7,7 @@
 mod command;
 mod identity;
 mod layout;
+mod multiplier;
 mod recovery;
 mod reset;
 
@@ -150,6 +151,7 @@ impl Driver {
             | u32::from(command.direction == Direction::ToDevice) << 6
             | u32::from(command.reset) << 8
             | u32::from(command.clear_busy) << 10
+            | u32::from(command.pm_port & 0xf) << 12
             | (prdt.len() as u32) << 16;
         let mut header = [0; 32];
         header[..4].copy_from_slice(&flags.to_le_bytes());

@@ -92,7 +92,13 @@ fn poll_register(machine: &mut Machine, register: u32, mask: u32, value: u32) ->
 }
 
 impl Driver {
-    fn poll_port(&self, machine: &mut Machine, register: u32, mask: u32, value: u32) -> bool {
+    pub(super) fn poll_port(
+        &self,
+        machine: &mut Machine,
+        register: u32,
+        mask: u32,
+        value: u32,
+    ) -> bool {
         (0..PATIENCE).any(|_| self.read(machine, register) & mask == value)
     }
 
@@ -121,13 +127,14 @@ impl Driver {
     pub fn bring_up(&mut self, machine: &mut Machine) -> bool {
         self.forget(machine);
         self.stop(machine);
-        let (list, area) = (self.layout.list(), self.layout.fis_area());
+        let (list, area) = (self.layout.list(), self.fis_area_of(machine, 0));
         let key = self.key(0xff);
         machine.ram.revoke(key);
         machine.ram.allow(key, list..list + 0x400, Access::Read);
         // PRDBC; and the received FISes.
         machine.ram.allow(key, list..list + 0x400, Access::Write);
-        machine.ram.allow(key, area..area + 0x100, Access::Write);
+        let areas = if self.switches(machine) { 16 } else { 1 };
+        machine.ram.allow(key, area..area + areas * FIS_AREA_STRIDE_BYTES, Access::Write);
         self.write(machine, PX_CLB, list as u32);
         self.write(machine, PX_CLBU, (list >> 32) as u32);
         self.write(machine, PX_FB, area as u32);
@@ -214,9 +221,9 @@ impl Driver {
     fn software_reset(&mut self, machine: &mut Machine, in_the_middle: impl FnOnce(&mut Machine)) {
         let mut first = Command::control(CONTROL_SRST);
         (first.reset, first.clear_busy) = (true, true);
-        self.issue(machine, 0, &first);
+        self.issue_to(machine, 0, &first);
         in_the_middle(machine);
-        self.issue(machine, 0, &Command::control(0));
+        self.issue_to(machine, 0, &Command::control(0));
         let busy = u32::from((Status::BSY | Status::DRQ).bits());
         self.poll_port(machine, PX_TFD, busy, 0);
     }
