@@ -39,6 +39,7 @@ Disk keys (a comma in a value is doubled):
   path=FILE                 the image: a raw file or a block device (required)
   format=raw                the image's format
   port=N                    the port of the controller, from 0; the next free one by default
+  port=N.M                  device port M, 0 to 14, of a port multiplier on port N
   readonly=on|off           refuse writes
   cache=writeback|none|writethrough
   discard=on|off            offer TRIM, and pass it on
@@ -110,9 +111,9 @@ pub(crate) enum CtlVerb {
 pub(crate) enum FaultVerb {
     /// Add a fault
     Add {
-        /// The disk's port
-        #[arg(long, default_value_t = 0)]
-        port: usize,
+        /// The disk's port, N or N.M
+        #[arg(long, default_value = "0", value_name = "PORT")]
+        port: crate::place::Place,
         /// OP[@LBA[+COUNT]][#NTH][/PROBABILITY]:ACTION
         spec: String,
     },

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &CtlArgs) -> anyhow::Result<ExitCode> {
         CtlVerb::Status => ("status", json!({})),
         CtlVerb::Shutdown => ("shutdown", json!({})),
         CtlVerb::Fault(FaultVerb::Add { port, spec }) => {
-            ("fault.add", json!({ "port": port, "spec": spec }))
+            ("fault.add", json!({ "port": port.to_string(), "spec": spec }))
         }
         CtlVerb::Fault(FaultVerb::Clear) => ("fault.clear", json!({})),
         CtlVerb::Fault(FaultVerb::Release) => ("fault.release", json!({})),

@@ -11,6 +11,7 @@ use freewheel_block::fault::{FaultLayer, FaultSpec, LinkFault};
 use freewheel_block::{Engine, EngineConfig};
 
 use crate::exit::{self, UserError};
+use crate::place::Place;
 
 /// Keys that belong to the design and are not built yet; said so, instead of "unknown".
 const LATER: [&str; 3] = ["iops", "bps", "on-error"];
@@ -32,7 +33,7 @@ pub(crate) enum StateKey {
 #[derive(Clone, Debug)]
 pub(crate) struct DiskSpec {
     pub(crate) path: PathBuf,
-    pub(crate) port: Option<usize>,
+    pub(crate) port: Option<Place>,
     pub(crate) read_only: bool,
     pub(crate) cache: Cache,
     pub(crate) engine: EngineChoice,
@@ -67,7 +68,7 @@ impl DiskSpec {
                 "qcow2" => return Err("format=qcow2 is not available yet; use raw".into()),
                 other => return Err(format!("format `{other}` is unknown; use raw")),
             },
-            "port" => self.port = Some(number(key, value, 0, 31)? as usize),
+            "port" => self.port = Some(value.parse()?),
             "readonly" => self.read_only = switch(key, value)?,
             "cache" => self.cache = cache(value)?,
             "discard" => config.discard = switch(key, value)?,
@@ -285,7 +286,7 @@ mod tests {
             .parse()
             .expect("a good spec");
         assert_eq!(spec.path, PathBuf::from("a,b.img"));
-        assert_eq!(spec.port, Some(3));
+        assert_eq!(spec.port, Some(Place::on_port(3)));
         assert!(spec.read_only);
         assert_eq!(spec.cache, Cache::None);
         assert_eq!(spec.config.rotation, Rotation::Rpm(7200));
@@ -305,6 +306,7 @@ mod tests {
             ("path=a,readonly=yes", "on or off"),
             ("path=a,fault=trim:hang", "column 1"),
             ("path=a,state=", "on, off or the path"),
+            ("path=a,port=1.15", "N.M"),
             ("path=a,iops=100", "not available yet"),
             ("path=nbd://host", "not available yet"),
             ("path=a,serial=123456789012345678901", "at most 20"),

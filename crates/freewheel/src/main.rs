@@ -11,6 +11,7 @@ mod disk;
 mod drill;
 mod exit;
 mod log;
+mod place;
 mod serve;
 
 use std::process::ExitCode;

@@ -19,6 +19,7 @@ use freewheel_block::Nanos;
 
 use super::wire::Wire;
 use super::{Port, ResetKind};
+use crate::memory::GuestMemory;
 use crate::registers::*;
 
 /// The owner of a slot of which nothing is known yet.
@@ -114,7 +115,7 @@ impl Wire {
     }
 
     /// A write to PxFBS. Says whether it asks to clear a device's error (DEC).
-    pub(super) fn write_fbs(&mut self, value: u32) -> bool {
+    fn write_fbs(&mut self, value: u32) -> bool {
         let bits = PxFbs::from_bits_truncate(value);
         self.fbs.device = (value >> PX_FBS_DEV_SHIFT & 0xf) as u8;
         if !self.running() && bits.contains(PxFbs::EN) != self.fbs.enabled {
@@ -248,8 +249,15 @@ impl Wire {
 }
 
 impl Port {
+    pub(super) fn write_fbs(&mut self, value: u32, now: Nanos, memory: &dyn GuestMemory) {
+        if self.wire.write_fbs(value) {
+            self.clear_device_error(now);
+            self.issue(now, memory);
+        }
+    }
+
     /// PxFBS.DEC: forgets the commands of the device with the error, and lets it go on (9.3.6).
-    pub(super) fn clear_device_error(&mut self, now: Nanos) {
+    fn clear_device_error(&mut self, now: Nanos) {
         let Some(device) = self.wire.fbs.failed.take() else { return };
         let waiting = (self.wire.slots_of(device) & self.wire.ci & !self.wire.issued).count_ones();
         let in_device = self.device.as_mut().map_or(0, |it| it.abort(device, now));

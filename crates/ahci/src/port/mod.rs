@@ -334,12 +334,7 @@ impl Port {
                 self.issue(now, memory);
             }
             PX_SNTF => wire.notifications &= !(bits as u16),
-            PX_FBS => {
-                if wire.write_fbs(merged) {
-                    self.clear_device_error(now);
-                    self.issue(now, memory);
-                }
-            }
+            PX_FBS => self.write_fbs(merged, now, memory),
             _ => {}
         }
     }

@@ -1,6 +1,6 @@
 //! The control socket: JSON-RPC 2.0, one object a line, over a Unix socket.
 //!
-//! Methods so far: `status`, `fault.add` (`port`, `spec`), `fault.clear`, `fault.release`,
+//! Methods so far: `status`, `fault.add` (`port`: a number or "N.M", `spec`), `fault.clear`, `fault.release`,
 //! `shutdown`. A client that is slow, silent or hostile costs the device thread nothing: every
 //! buffer is bounded, nothing waits, and a client that breaks a bound is cut off.
 
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::state_file::StateFiles;
 use super::{DiskOnPort, controller::Controller, status};
 use crate::exit::{self, UserError};
+use crate::place::Place;
 
 const CLIENTS_MAX: usize = 16;
 const REQUEST_BYTES_MAX: usize = 64 << 10;
@@ -228,11 +229,12 @@ fn perform(
             let text = params.get("spec").and_then(Value::as_str);
             let text = text.ok_or((-32602, "`spec` is missing".to_owned()))?;
             let fault = text.parse::<FaultSpec>().map_err(|error| (-32602, error.to_string()))?;
-            let port = match params.get("port") {
-                None => 0,
-                Some(port) => port.as_u64().ok_or((-32602, "`port` is no number".to_owned()))?,
+            let place = match params.get("port") {
+                None => Place::default(),
+                Some(Value::String(port)) => port.parse().map_err(|reason| (-32602, reason))?,
+                Some(port) => port.to_string().parse().map_err(|reason| (-32602, reason))?,
             };
-            add_fault(subject, port, fault).map_err(|reason| (-32602, reason))?;
+            add_fault(subject, place, fault).map_err(|reason| (-32602, reason))?;
             Ok(json!({}))
         }
         "fault.clear" => {
@@ -255,16 +257,18 @@ fn perform(
 }
 
 /// A fault of the link goes to the port, any other to the storage behind it.
-fn add_fault(subject: &mut Subject<'_>, port: u64, fault: FaultSpec) -> Result<(), String> {
-    let missing = format!("there is no disk on port {port}");
-    let port = usize::try_from(port).map_err(|_| missing.clone())?;
+fn add_fault(subject: &mut Subject<'_>, place: Place, fault: FaultSpec) -> Result<(), String> {
+    let missing = format!("there is no disk on port {place}");
     if let FaultSpec::Link(fault) = fault {
-        let inject = |hba: &mut Hba, now| hba.inject_link_fault(port, fault, now);
+        if place.pm_port.is_some() {
+            return Err(super::link_fault_behind(place));
+        }
+        let inject = |hba: &mut Hba, now| hba.inject_link_fault(place.port, fault, now);
         return subject.controller.timed(inject).map_err(|error| error.to_string());
     }
     let mut outcome = Err(missing);
     each_fault_layer(subject, |at, layer, _| {
-        if at == port {
+        if at == place {
             outcome = layer.add(fault.clone()).map_err(|error| error.to_string());
         }
     });
@@ -273,14 +277,14 @@ fn add_fault(subject: &mut Subject<'_>, port: u64, fault: FaultSpec) -> Result<(
 
 fn each_fault_layer(
     subject: &mut Subject<'_>,
-    mut act: impl FnMut(usize, &mut freewheel_block::fault::FaultLayer, freewheel_block::Nanos),
+    mut act: impl FnMut(Place, &mut freewheel_block::fault::FaultLayer, freewheel_block::Nanos),
 ) {
     let now = subject.controller.clock.now();
     for disk in subject.disks {
-        let engine =
-            subject.controller.hba.device_mut(disk.port).and_then(|device| device.engine_mut());
+        let device = disk.place.device(&mut subject.controller.hba);
+        let engine = device.and_then(|device| device.engine_mut());
         if let Some(layer) = engine.and_then(|engine| engine.backend_mut().fault_layer()) {
-            act(disk.port, layer, now);
+            act(disk.place, layer, now);
         }
     }
 }

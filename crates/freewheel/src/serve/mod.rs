@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::disk::{self, DiskSpec};
 use crate::exit::{self, UserError};
 use crate::log;
+use crate::place::{self, PORTS_MAX, Place};
 use control::{ControlServer, Subject, Wish};
 use controller::{Bus, Controller, NoMemory};
 use shutdown::Ending;
@@ -38,7 +39,7 @@ const PORTS_LEAST: usize = 6;
 
 /// A disk as the loop and the status know it; the device itself belongs to the HBA.
 pub(crate) struct DiskOnPort {
-    port: usize,
+    place: Place,
     path: String,
     sector_bytes: u64,
 }
@@ -93,13 +94,18 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         Listener::bind(&args.socket).map_err(|error| socket_error("vfio-user", &error))?;
     let control = args.control.as_deref().map(ControlServer::bind).transpose()?;
     let clock = Clock::start();
-    let mut devices: Vec<Option<Box<dyn Device>>> = (0..ports.count).map(|_| None).collect();
+    let mut devices: Vec<(Place, Box<dyn Device>)> = Vec::new();
     let mut disks = Vec::new();
     let mut wakes = Vec::new();
     let mut link_faults = Vec::new();
     let mut state_paths = Vec::new();
-    for (spec, port) in args.disks.iter().zip(&ports.of_disks) {
+    for (spec, place) in args.disks.iter().zip(&ports.of_disks) {
         let mut opened = disk::open(spec)?;
+        if place.pm_port.is_some() && !opened.link_faults.is_empty() {
+            let remedy =
+                "add it to the port of the port multiplier, with `freewheel ctl fault add`";
+            return Err(UserError::new(exit::USAGE, link_fault_behind(*place), remedy).into());
+        }
         let state_path = state_file::restore(spec, &mut opened.device)?;
         if state_path.is_some() && state_paths.contains(&state_path) {
             let cause = format!("disk {} has the state file of another", spec.path.display());
@@ -107,18 +113,19 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
             return Err(UserError::new(exit::USAGE, cause, remedy).into());
         }
         state_paths.push(state_path);
-        devices[*port] = Some(Box::new(opened.device));
+        devices.push((*place, Box::new(opened.device)));
         disks.push(DiskOnPort {
-            port: *port,
+            place: *place,
             path: spec.path.display().to_string(),
             sector_bytes: u64::from(spec.config.logical_sector_bytes),
         });
         wakes.push(opened.wake);
-        link_faults.extend(opened.link_faults.into_iter().map(|fault| (*port, fault)));
+        link_faults.extend(opened.link_faults.into_iter().map(|fault| (place.port, fault)));
     }
     // Until here a signal ends the process at once, even if an image cannot be opened for ever.
     let signals = signals()?;
-    let mut hba = Hba::new(HbaConfig::default(), devices, clock.now());
+    let attachments = place::attachments(ports.count, devices);
+    let mut hba = Hba::with_attachments(HbaConfig::default(), attachments, clock.now());
     for (port, fault) in link_faults {
         hba.inject_link_fault(port, fault, clock.now())?;
     }
@@ -149,35 +156,47 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 
 struct PortPlan {
     count: usize,
-    of_disks: Vec<usize>,
+    of_disks: Vec<Place>,
 }
 
 fn assign_ports(disks: &[DiskSpec], wanted: Option<usize>) -> Result<PortPlan, UserError> {
     let usage = |cause: String, remedy: &str| UserError::new(exit::USAGE, cause, remedy);
-    let mut taken: Vec<usize> = Vec::new();
-    for port in disks.iter().filter_map(|disk| disk.port) {
-        if taken.contains(&port) {
+    let mut taken: Vec<Place> = Vec::new();
+    for place in disks.iter().filter_map(|disk| disk.port) {
+        if let Some(other) = taken.iter().find(|other| place.excludes(**other)) {
             let remedy = "give each disk a port of its own, or none";
-            return Err(usage(format!("port {port} is given to two disks"), remedy));
+            let cause = if *other == place {
+                format!("port {place} is given to two disks")
+            } else {
+                format!("ports {other} and {place}: a port takes a disk or a port multiplier")
+            };
+            return Err(usage(cause, remedy));
         }
-        taken.push(port);
+        taken.push(place);
     }
     let mut of_disks = Vec::new();
     for disk in disks {
-        let free = || (0..32).find(|port| !taken.contains(port));
-        let Some(port) = disk.port.or_else(free) else {
+        let free = |place: &Place| !taken.iter().any(|other| place.excludes(*other));
+        let next = || (0..PORTS_MAX).map(Place::on_port).find(free);
+        let Some(place) = disk.port.or_else(next) else {
             return Err(usage("a controller has 32 ports".into(), "start another controller"));
         };
-        taken.push(port);
-        of_disks.push(port);
+        taken.push(place);
+        of_disks.push(place);
     }
-    let needed = of_disks.iter().max().map_or(1, |port| port + 1);
+    let needed = of_disks.iter().map(|place| place.port + 1).max().unwrap_or(1);
     let count = wanted.unwrap_or(needed.max(PORTS_LEAST));
     if count < needed {
         let cause = format!("--ports {count} has no port {}", needed - 1);
         return Err(usage(cause, "raise --ports, or give the disk a lower port"));
     }
     Ok(PortPlan { count, of_disks })
+}
+
+/// Why a fault cannot be injected.
+fn link_fault_behind(place: Place) -> String {
+    let port = place.port;
+    format!("port {place}: faults of links behind a port multiplier are not available; use {port}")
 }
 
 fn socket_error(what: &str, error: &ListenError) -> UserError {

@@ -160,7 +160,7 @@ impl Ending {
 }
 
 fn engine_of<'a>(controller: &'a mut Controller, disk: &DiskOnPort) -> Option<&'a mut Engine> {
-    controller.hba.device_mut(disk.port)?.engine_mut()
+    disk.place.device(&mut controller.hba)?.engine_mut()
 }
 
 fn advance(engine: &mut Engine, flush: &mut Flush, now: Nanos) {

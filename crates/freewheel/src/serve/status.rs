@@ -1,6 +1,6 @@
 //! The live state as one JSON tree (contract C9).
 
-use freewheel_ahci::LinkState;
+use freewheel_ahci::{LinkState, PortStatus};
 use freewheel_block::{ByteRange, Counters, EngineStatus, OpState};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ pub(super) fn status(subject: &mut Subject<'_>) -> Value {
     let resets: Vec<Value> = ports
         .iter()
         .flat_map(|port| port.resets.iter().map(move |reset| (port.port, reset)))
-        .filter(|(port, _)| disks.iter().any(|disk| disk.port == *port))
+        .filter(|(port, _)| disks.iter().any(|disk| disk.place.port == *port))
         .map(|(port, reset)| {
             json!({
                 "port": port,
@@ -26,10 +26,10 @@ pub(super) fn status(subject: &mut Subject<'_>) -> Value {
         .collect();
     let mut disk_trees = Vec::new();
     for (index, disk) in disks.iter().enumerate() {
-        let port = &ports[disk.port];
-        let engine = port.engine.as_ref();
+        let port = &ports[disk.place.port];
+        let engine = disk.place.engine(&ports);
         let mut tree = engine.map_or(json!({}), |engine| engine_tree(engine, disk.sector_bytes));
-        tree["port"] = json!(disk.port);
+        tree["port"] = json!(disk.place.port);
         tree["path"] = json!(disk.path);
         tree["command_issue"] = json!(port.command_issue);
         tree["sata_active"] = json!(port.sata_active);
@@ -39,6 +39,9 @@ pub(super) fn status(subject: &mut Subject<'_>) -> Value {
         tree["commands_total"] = json!(port.counters.commands_total);
         tree["state_file"] = state_files.status(index);
         tree["fatal_total"] = json!(port.counters.fatal_total);
+        if let Some(pm_port) = disk.place.pm_port {
+            behind(&mut tree, port, pm_port);
+        }
         disk_trees.push(tree);
     }
     let stop_us: Vec<f64> = controller.stop_durations_ns().map(micros).collect();
@@ -56,6 +59,19 @@ pub(super) fn status(subject: &mut Subject<'_>) -> Value {
         },
         "disks": disk_trees,
     })
+}
+
+/// What is different for a disk behind a port multiplier: what it has of the port.
+fn behind(tree: &mut Value, port: &PortStatus, pm_port: u8) {
+    tree["pm_port"] = json!(pm_port);
+    let Some(device) = port.behind.get(usize::from(pm_port)) else { return };
+    tree["command_issue"] = json!(port.command_issue & device.slots);
+    tree["sata_active"] = json!(port.sata_active & device.slots);
+    tree["task_file_data"] = json!(device.task_file_data);
+    tree["serror"] = json!(device.serror);
+    if port.link == LinkState::Up {
+        tree["link"] = json!(link(device.link));
+    }
 }
 
 fn link(state: LinkState) -> &'static str {

@@ -38,7 +38,7 @@ fn event() -> impl Strategy<Value = Event> {
     let bytes = proptest::collection::vec(any::<u8>(), 0..9);
     let port_registers = proptest::sample::select(vec![
         PX_CLB, PX_CLBU, PX_FB, PX_FBU, PX_IS, PX_IE, PX_CMD, PX_TFD, PX_SCTL, PX_SERR, PX_SACT,
-        PX_CI,
+        PX_CI, PX_SNTF, PX_FBS,
     ]);
     let value = prop_oneof![any::<u32>(), (0u32..32).prop_map(|bit| 1 << bit), Just(0u32)];
     let opcode = prop_oneof![
