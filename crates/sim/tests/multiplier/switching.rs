@@ -117,6 +117,22 @@ fn each_device_has_its_own_place_for_fises() {
 }
 
 #[test]
+fn the_places_for_fises_may_stand_where_linux_puts_them() {
+    let mut rig = Rig::switched(3);
+    // 1 KiB past the start of a page: behind the command list.
+    let area = rig.driver.layout().scratch().start + 0x400;
+    rig.driver.stop(&mut rig.machine);
+    let cmd = rig.px(PX_CMD);
+    rig.driver.write(&mut rig.machine, PX_CMD, cmd & !PxCmd::FRE.bits());
+    rig.driver.write(&mut rig.machine, PX_FB, area as u32);
+    rig.driver.write(&mut rig.machine, PX_CMD, cmd);
+    rig.driver.start(&mut rig.machine);
+    rig.issue(0, 2, Command::read_dma(0, 1, SECTOR));
+    rig.wait(1);
+    assert_eq!(rig.machine.ram.peek(area + 0x200 + FIS_AREA_RFIS, 2), [0x34, 0x42]);
+}
+
+#[test]
 fn switching_is_enabled_and_disabled_only_while_the_list_stands() {
     let mut rig = Rig::enumerated(2);
     rig.driver.write(&mut rig.machine, PX_FBS, PxFbs::EN.bits());
