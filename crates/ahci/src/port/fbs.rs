@@ -178,8 +178,19 @@ impl Wire {
     /// With FIS-based switching, new commands are for PxFBS.DEV.
     pub(super) fn own_new(&mut self, slots: u32) {
         if self.fbs.enabled {
-            self.own(slots & !self.ci, self.fbs.device);
+            self.own(slots & !self.ci & !(self.sact & self.owned()), self.fbs.device);
         }
+    }
+
+    /// Slots that have an owner.
+    fn owned(&self) -> u32 {
+        (0..32).filter(|slot| self.fbs.owners[usize::from(*slot)] != NOBODY).map(bit).sum()
+    }
+
+    /// Slots that are another device's than `device`: it can neither move their data nor end them.
+    pub(super) fn foreign(&self, device: u8) -> u32 {
+        let own = |slot: &u8| self.fbs.owners[usize::from(*slot)] == device;
+        self.owned() & !(0..32).filter(own).map(bit).sum::<u32>()
     }
 
     fn own(&mut self, slots: u32, device: u8) {
@@ -191,12 +202,16 @@ impl Wire {
     }
 
     /// Whether the command in `slot`, whose header and FIS name these ports, agrees with what
-    /// software has said about it; if so, its owner is known from now on. Without a port multiplier
-    /// nothing of that counts.
+    /// software has said about it, and no other device has the tag; if so, its owner is known from
+    /// now on. Without a port multiplier nothing of that counts.
     pub(super) fn claim(&mut self, slot: u8, header_port: u8, fis_port: u8, device: u8) -> bool {
         let named = self.fbs.owners[usize::from(slot % 32)];
         let agreed = !self.fbs.enabled || named == fis_port;
         if self.tells_ports_apart() && (header_port != fis_port || !agreed) {
+            return false;
+        }
+        // A tag that another device has in use must not re-aim the data of its command.
+        if self.sact & self.foreign(device) & bit(slot) != 0 {
             return false;
         }
         self.own(bit(slot), device);

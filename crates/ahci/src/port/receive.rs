@@ -90,6 +90,15 @@ impl Plugged<'_> {
         expected
     }
 
+    /// Whether `slot` is not another device's: its commands and their data are out of reach.
+    fn is_own(&mut self, slot: u8) -> bool {
+        let own = self.wire.foreign(self.from) & 1 << (slot % 32) == 0;
+        if !own {
+            self.wire.is |= PxIs::IPMS;
+        }
+        own
+    }
+
     fn interrupt(&mut self, wanted: bool, cause: PxIs) {
         if wanted && self.wire.cmd.contains(PxCmd::FRE) {
             self.wire.is |= cause;
@@ -112,6 +121,9 @@ impl Plugged<'_> {
 
 impl Link for Plugged<'_> {
     fn data_in(&mut self, slot: u8, offset_bytes: u64, data: &[u8]) -> Result<(), LinkError> {
+        if !self.is_own(slot) {
+            return Err(LinkError::HostBus);
+        }
         self.wire.damages(true)?;
         let command = &mut self.wire.commands[usize::from(slot % 32)];
         if freewheel_block::sabotaged!(ListFetchedAgain) {
@@ -122,6 +134,9 @@ impl Link for Plugged<'_> {
     }
 
     fn data_out(&mut self, slot: u8, offset_bytes: u64, data: &mut [u8]) -> Result<(), LinkError> {
+        if !self.is_own(slot) {
+            return Err(LinkError::HostBus);
+        }
         self.wire.damages(false)?;
         let command = &mut self.wire.commands[usize::from(slot % 32)];
         let result = command.read_data(offset_bytes, data, self.memory);
@@ -139,7 +154,7 @@ impl Link for Plugged<'_> {
                 self.post(&fis, FIS_AREA_SDBFIS);
                 return self.interrupt(*interrupt, PxIs::SDBS);
             }
-        } else if !self.is_expected() {
+        } else if !self.is_expected() || !slot.is_none_or(|slot| self.is_own(slot)) {
             return;
         }
         match &fis {
@@ -158,7 +173,7 @@ impl Link for Plugged<'_> {
                 let kept = self.wire.status_of(self.from) & (Status::BSY | Status::DRQ);
                 let status_now = kept | (*status - (Status::BSY | Status::DRQ));
                 self.wire.set_task_file(self.from, status_now, error.bits());
-                self.wire.end_queued(*active);
+                self.wire.end_queued(*active & !self.wire.foreign(self.from));
                 if status.contains(Status::ERR) {
                     self.wire.device_error(self.from, PxIs::TFES);
                 }

@@ -156,3 +156,39 @@ fn without_switching_a_stuck_device_is_recovered_as_libata_does_it() {
     rig.disk(1).hold(false);
     rig.verify(0, 1, 0);
 }
+
+#[test]
+fn a_tag_that_one_device_has_in_use_is_of_no_use_to_another() {
+    for (switched, queued) in [(true, true), (false, true), (true, false), (false, false)] {
+        let mut rig = if switched { Rig::switched(2) } else { Rig::enumerated(2) };
+        rig.disk(0).overwrite(0, &pattern(0, 5));
+        rig.disk(1).overwrite(0, &pattern(1, 5));
+        rig.disk(0).hold(true);
+        let mut command = Command::read_queued(0, 8, SECTOR);
+        // Worse: the driver forgets to say that the tag is in use.
+        command.queued = queued;
+        command.fis.count = 5 << 3;
+        rig.issue(5, 0, command.clone());
+        rig.machine.run_for(A_WHILE_NS);
+        rig.take_is();
+        // The same tag, other memory.
+        rig.driver.use_bank(1);
+        command.queued = true;
+        rig.issue(5, 1, command);
+        rig.machine.run_for(A_WHILE_NS);
+        rig.driver.fill(&rig.machine, 5, &[0xc5; 4096]);
+        rig.disk(0).hold(false);
+        rig.disk(0).complete_all();
+        rig.machine.run_for(A_WHILE_NS);
+        let theirs = rig.driver.data(&rig.machine, 5, 4096);
+        assert!(theirs.iter().all(|byte| *byte == 0xc5), "switched {switched}, queued {queued}");
+        assert!(rig.take_is().contains(PxIs::IPMS));
+        rig.check();
+        rig.driver.use_bank(0);
+        rig.driver.reset(&mut rig.machine, ResetWay::Comreset);
+        rig.driver.bring_up(&mut rig.machine);
+        rig.enumerate();
+        rig.verify(5, 0, 0);
+        rig.verify(5, 1, 0);
+    }
+}

@@ -14,7 +14,7 @@ fn loaded(count: usize) -> Rig {
     rig.disks.iter().flatten().for_each(|disk| disk.hold(true));
     for slot in 0..2 * count as u8 {
         let pm_port = slot / 2;
-        rig.issue(slot, pm_port, Command::read_queued(u64::from(slot) * 8, 8, SECTOR));
+        rig.issue(slot, pm_port, Command::write_queued(u64::from(slot) * 8, 8, SECTOR));
     }
     rig.machine.run_for(A_WHILE_NS);
     rig

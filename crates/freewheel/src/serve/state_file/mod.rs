@@ -114,7 +114,7 @@ impl StateFiles {
         }
         for (writer, disk) in self.writers.iter().zip(disks) {
             if let Some(writer) = writer
-                && let Some(device) = controller.hba.device_mut(disk.port)
+                && let Some(device) = disk.place.device(&mut controller.hba)
                 && let Some(state) = device.take_saved_state(now)
             {
                 writer.post(state);
@@ -127,7 +127,7 @@ impl StateFiles {
         let now = controller.clock.now();
         for (writer, disk) in self.writers.iter().zip(disks) {
             if let Some(writer) = writer
-                && let Some(device) = controller.hba.device_mut(disk.port)
+                && let Some(device) = disk.place.device(&mut controller.hba)
                 && let Some(state) = device.saved_state(now)
             {
                 writer.post_last(state);
