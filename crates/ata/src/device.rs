@@ -83,6 +83,10 @@ pub trait Device: Send {
         None
     }
 
+    /// The end is near: whatever the device does on its own account stops for good, without
+    /// waiting, so that its storage comes to rest and the engine can be flushed (C7).
+    fn retire(&mut self, _now: Nanos) {}
+
     /// What is to outlive the process, if something of it changed since the last call that is worth
     /// keeping; statistics are, every few minutes. Cheap while there is nothing.
     fn take_saved_state(&mut self, _now: Nanos) -> Option<Vec<u8>> {

@@ -54,6 +54,8 @@ struct Operation {
 #[derive(Default)]
 pub(crate) struct Background {
     operations: [Option<Operation>; JOBS],
+    /// The disk is at its end; nothing starts any more.
+    stopped: bool,
 }
 
 impl Background {
@@ -134,6 +136,14 @@ impl Disk {
         }
     }
 
+    /// Cancels the operations of all jobs, and lets none start any more; never waits.
+    pub(crate) fn stop_background(&mut self, now: Nanos) {
+        for job in Job::ALL {
+            self.cancel_background(job, now);
+        }
+        self.background.stopped = true;
+    }
+
     /// Tells `job` how its operation went.
     pub(crate) fn background_ended(
         &mut self,
@@ -152,11 +162,17 @@ impl Disk {
 
     /// Lets each job go on, if it is time for that.
     pub(crate) fn run_background(&mut self, now: Nanos, link: &mut dyn Link) {
+        if self.background.stopped {
+            return;
+        }
         self.run_sanitize(now, link);
     }
 
     /// When [`Disk::run_background`] is due.
     pub(crate) fn background_wakeup(&self) -> Option<Nanos> {
+        if self.background.stopped {
+            return None;
+        }
         self.sanitize_wakeup()
     }
 }

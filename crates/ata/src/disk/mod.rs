@@ -1,5 +1,6 @@
 //! An ATA disk: the general feature set, 28 and 48-bit addressing, native command queueing, TRIM,
-//! power management and general purpose logging of ACS-4.
+//! power management, general purpose logging, security, sanitizing, a protected area and
+//! uncorrectable sectors of ACS-4.
 //!
 //! This file holds what all commands share: the table of slots, how a command is taken, how it
 //! ends, and resets. Each family of commands has a file of its own; `command.rs` is their table.
@@ -645,6 +646,10 @@ impl Device for Disk {
 
     fn engine_mut(&mut self) -> Option<&mut Engine> {
         Some(&mut self.engine)
+    }
+
+    fn retire(&mut self, now: Nanos) {
+        self.stop_background(now);
     }
 
     fn take_saved_state(&mut self, now: Nanos) -> Option<Vec<u8>> {

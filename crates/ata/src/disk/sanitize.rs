@@ -6,7 +6,7 @@
 //! pass ends with a flush. No reset stops it, and none has to wait for it (C1): the chunk that
 //! storage has goes on, and the host cannot reach the medium in the meantime. Whatever the host wrote
 //! before and a reset turned into an orphan is fenced, so the chunk over it waits (C4), and no old data
-//! lands on the sanitized medium. Switching the disk off does not stop it either: where it is, is saved.
+//! lands on the sanitized medium. Switching the disk off interrupts it only: where it is, is saved.
 //!
 //! | state | in ACS-4 | how it comes to be |
 //! |---|---|---|

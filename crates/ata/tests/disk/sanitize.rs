@@ -237,6 +237,27 @@ fn an_operation_goes_on_after_a_loss_of_power() {
 }
 
 #[test]
+fn a_disk_that_retires_leaves_its_chunk_fenced_and_starts_no_other() {
+    let mut rig = large();
+    rig.ram().hangs = true;
+    at_once(&mut rig, overwrite(0x5a5a_5a5a, 1));
+    rig.settle();
+    rig.disk.retire(rig.now);
+    assert!(rig.disk.engine_status(rig.now).unwrap().operations.is_empty());
+    assert!(!rig.disk.engine().ranges_in_doubt().is_empty(), "what storage has is in doubt");
+    let state = rig.disk.saved_state(rig.now).expect("a state");
+    rig.ram().hangs = false;
+    rig.settle();
+    assert!(rig.disk.engine().ranges_in_doubt().is_empty());
+    assert!(rig.disk.engine_status(rig.now).unwrap().operations.is_empty());
+    assert_eq!(at_once(&mut rig, at48(0x25, 0, 1)).error, Error::ABRT);
+    let mut rig = Setup { size_bytes: 5 * CHUNK / 2, ..Setup::default() }.build();
+    rig.disk.restore(&state).expect("restored");
+    rig.settle();
+    assert_eq!(rig.good(status()).count, COMPLETED);
+}
+
+#[test]
 fn a_failed_operation_bars_the_medium_until_it_is_cleared() {
     let mut rig = Rig::default();
     rig.ram().fails = Some((OpKind::WriteZeroes, 0, IoError::Os(5)));

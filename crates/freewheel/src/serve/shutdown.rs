@@ -64,6 +64,11 @@ impl Ending {
     ) -> Self {
         controller.reset_function();
         let now = controller.clock.now();
+        for disk in disks {
+            if let Some(device) = controller.hba.device_mut(disk.port) {
+                device.retire(now);
+            }
+        }
         Self {
             flushes: disks.iter().map(|_| Flush::Due).collect(),
             deadline: now.plus(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX)),
