@@ -322,7 +322,7 @@ impl Disk {
     pub(crate) fn run_sanitize(&mut self, now: Nanos, link: &mut dyn Link) {
         let State::Running(task) = self.sanitize.state else { return };
         let is_early = self.sanitize.retry_at.is_some_and(|at| at > now);
-        if is_early || self.background.is_busy(Job::Sanitize) {
+        if is_early || !self.may_run_sanitize() {
             return;
         }
         let tag = Job::Sanitize.tag();
@@ -343,10 +343,14 @@ impl Disk {
         }
     }
 
+    /// One that was under way when power went waits if the medium has become read-only.
+    fn may_run_sanitize(&self) -> bool {
+        !self.background.is_busy(Job::Sanitize) && !self.shape.read_only
+    }
+
     /// When [`Disk::run_sanitize`] is due.
     pub(crate) fn sanitize_wakeup(&self) -> Option<Nanos> {
-        let is_due = matches!(self.sanitize.state, State::Running(_))
-            && !self.background.is_busy(Job::Sanitize);
+        let is_due = matches!(self.sanitize.state, State::Running(_)) && self.may_run_sanitize();
         is_due.then_some(self.sanitize.retry_at.unwrap_or_default())
     }
 

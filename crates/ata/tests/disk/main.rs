@@ -3,6 +3,7 @@
 mod any_input;
 mod errors;
 mod identify;
+mod lives;
 mod logs;
 mod power;
 mod protected_area;

@@ -258,6 +258,23 @@ fn a_disk_that_retires_leaves_its_chunk_fenced_and_starts_no_other() {
 }
 
 #[test]
+fn an_operation_waits_for_a_medium_that_can_be_written() {
+    let mut rig = Rig::default();
+    rig.ram().hangs = true;
+    at_once(&mut rig, block_erase(0));
+    let state = rig.disk.saved_state(rig.now).expect("a state");
+    let mut rig = Setup { read_only: true, ..Setup::default() }.build();
+    rig.disk.restore(&state).expect("restored");
+    rig.settle();
+    rig.bad(at48(0x25, 0, 1), Error::ABRT);
+    let state = rig.disk.saved_state(rig.now).expect("a state");
+    let mut rig = Rig::default();
+    rig.disk.restore(&state).expect("restored");
+    rig.settle();
+    assert_eq!(rig.good(status()).count, COMPLETED);
+}
+
+#[test]
 fn a_failed_operation_bars_the_medium_until_it_is_cleared() {
     let mut rig = Rig::default();
     rig.ram().fails = Some((OpKind::WriteZeroes, 0, IoError::Os(5)));
