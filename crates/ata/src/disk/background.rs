@@ -8,8 +8,6 @@
 //! A job is no command: clearing PxCMD.ST does not touch it. What a reset does to it is the job's
 //! own affair; whoever ends a job early cancels its operation, which never waits (C1).
 
-#![allow(dead_code)] // Its first job comes with the next change.
-
 use freewheel_block::{GuestMemoryError, Nanos, OpError, OpToken, Request, SubmitError};
 
 use super::{Disk, Lane, SLOTS};
@@ -153,9 +151,7 @@ impl Disk {
         link: &mut dyn Link,
     ) {
         match job {
-            Job::SelfTest => {
-                let _ = (result, now, link);
-            }
+            Job::SelfTest => self.self_test_answered(result, now, link),
             Job::Sanitize => self.sanitize_step_ended(result),
         }
     }
@@ -165,6 +161,7 @@ impl Disk {
         if self.background.stopped {
             return;
         }
+        self.run_self_test(now, link);
         self.run_sanitize(now, link);
     }
 
@@ -173,6 +170,6 @@ impl Disk {
         if self.background.stopped {
             return None;
         }
-        self.sanitize_wakeup()
+        [self.self_test_wakeup(), self.sanitize_wakeup()].into_iter().flatten().min()
     }
 }

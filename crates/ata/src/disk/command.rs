@@ -6,7 +6,7 @@ use freewheel_block::Nanos;
 
 use super::{
     Disk, diagnostic, features, flush, identify, log, multiple, ncq_dsm, ncq_nondata, power,
-    queued, transfer,
+    queued, smart, transfer,
 };
 use super::{protected_area, sanitize, security, trim, uncorrectable, verify, zero};
 use crate::Link;
@@ -102,6 +102,8 @@ pub(crate) enum Reply {
         /// The count register.
         count: u16,
     },
+    /// The same, with an answer in LBA 23:0 that is no address.
+    GoodKey(u64),
     /// Done; ends with the signature.
     Signature,
     /// Done but for this data (whole blocks of 512 bytes), which goes to the host.
@@ -150,12 +152,14 @@ const ROWS: &[Row] = &[
     row(0x37, "SET MAX ADDRESS EXT", NonData, Bits48, protected_area::set_max_ext),
     row(0x39, "WRITE MULTIPLE EXT", PioMultiple, Bits48, transfer::write),
     row(0x3d, "WRITE DMA FUA EXT", Dma, Bits48, transfer::write_fua),
+    row(0x3f, "WRITE LOG EXT", Pio, Bits48, log::write_log),
     row(0x40, "READ VERIFY SECTOR(S)", NonData, Bits28, verify::read_verify),
     row(0x41, "READ VERIFY SECTOR(S) (without retry)", NonData, Bits28, verify::read_verify),
     row(0x42, "READ VERIFY SECTOR(S) EXT", NonData, Bits48, verify::read_verify),
     row(0x44, "ZERO EXT", NonData, Bits48, zero::zero_ext),
     row(0x45, "WRITE UNCORRECTABLE EXT", NonData, Bits48, uncorrectable::write_uncorrectable),
     row(0x47, "READ LOG DMA EXT", Dma, Bits48, log::read_log),
+    row(0x57, "WRITE LOG DMA EXT", Dma, Bits48, log::write_log),
     row(0x60, "READ FPDMA QUEUED", Queued, Bits48, queued::read),
     row(0x61, "WRITE FPDMA QUEUED", Queued, Bits48, queued::write),
     row(0x63, "NCQ NON-DATA", Queued, Bits48, ncq_nondata::non_data),
@@ -165,6 +169,7 @@ const ROWS: &[Row] = &[
     row(0x78, "ACCESSIBLE MAX ADDRESS CONFIGURATION", NonData, Bits48, protected_area::accessible_max_address),
     row(0x90, "EXECUTE DEVICE DIAGNOSTIC", NonData, Bits28, diagnostic::execute_device_diagnostic),
     row(0x91, "INITIALIZE DEVICE PARAMETERS", NonData, Bits28, diagnostic::initialize_device_parameters),
+    row(0xb0, "SMART", Pio, Bits28, smart::smart),
     row(0xb4, "SANITIZE DEVICE", NonData, Bits48, sanitize::sanitize_device),
     row(0xc4, "READ MULTIPLE", PioMultiple, Bits28, transfer::read),
     row(0xc5, "WRITE MULTIPLE", PioMultiple, Bits28, transfer::write),

@@ -14,6 +14,7 @@ const NOP: u16 = 1 << 14;
 const LOOK_AHEAD: u16 = 1 << 6;
 const WRITE_CACHE: u16 = 1 << 5;
 const POWER_MANAGEMENT: u16 = 1 << 3;
+const SMART: u16 = 1 << 0;
 // Words 83 and 86.
 const FLUSH_CACHE_EXT: u16 = 1 << 13;
 const FLUSH_CACHE: u16 = 1 << 12;
@@ -24,7 +25,9 @@ const WORDS_119_120: u16 = 1 << 15;
 const WORLD_WIDE_NAME: u16 = 1 << 8;
 const FUA_EXT: u16 = 1 << 6;
 const LOGGING: u16 = 1 << 5;
-/// Words 119 and 120: READ LOG DMA EXT.
+const SMART_SELF_TEST: u16 = 1 << 1;
+const SMART_ERROR_LOGGING: u16 = 1 << 0;
+/// Words 119 and 120: READ and WRITE LOG DMA EXT.
 const LOG_DMA: u16 = 1 << 3;
 /// Words 78 and 79: software settings preservation.
 const SETTINGS_PRESERVATION: u16 = 1 << 6;
@@ -50,7 +53,7 @@ impl Disk {
         data
     }
 
-    fn identify_words(&self) -> [u16; 256] {
+    pub(crate) fn identify_words(&self) -> [u16; 256] {
         let mut words = [0; 256];
         self.put_identity(&mut words);
         self.put_capacity(&mut words);
@@ -155,25 +158,27 @@ impl Disk {
             words[69] |= if self.shape.trim_reads_zeroes { 1 << 5 } else { 0 };
         }
         words[75] = u16::from(self.config.queue_depth - 1);
-        // READ LOG DMA EXT is as good as READ LOG EXT, native command queueing, generations 1 to 3.
-        words[76] = 1 << 15 | 1 << 8 | 0b1110;
+        // READ LOG DMA EXT is as good as READ LOG EXT, Phy event counters, native command queueing,
+        // generations 1 to 3.
+        words[76] = 1 << 15 | 1 << 10 | 1 << 8 | 0b1110;
         words[77] = u16::from(self.config.sata_generation) << 1;
         words[78] = SETTINGS_PRESERVATION;
         words[79] = if settings.preserve { SETTINGS_PRESERVATION } else { 0 };
 
         let wwn = if self.config.wwn.is_some() { WORLD_WIDE_NAME } else { 0 };
-        words[82] = NOP | LOOK_AHEAD | WRITE_CACHE | POWER_MANAGEMENT;
+        words[82] = NOP | LOOK_AHEAD | WRITE_CACHE | POWER_MANAGEMENT | SMART;
         words[83] = VALID | FLUSH_CACHE_EXT | FLUSH_CACHE | LBA_48;
-        words[84] = VALID | wwn | FUA_EXT | LOGGING;
+        words[84] = VALID | wwn | FUA_EXT | LOGGING | SMART_SELF_TEST | SMART_ERROR_LOGGING;
         words[85] = NOP | POWER_MANAGEMENT;
+        words[85] |= if self.smart.enabled { SMART } else { 0 };
         words[85] |= if settings.look_ahead { LOOK_AHEAD } else { 0 };
         words[85] |= if settings.write_cache { WRITE_CACHE } else { 0 };
         words[86] = WORDS_119_120 | FLUSH_CACHE_EXT | FLUSH_CACHE | LBA_48;
-        words[87] = VALID | wwn | FUA_EXT | LOGGING;
+        words[87] = words[84];
         words[119] = VALID | LOG_DMA;
         words[120] = VALID | LOG_DMA;
-        // Zero, and meant: 93 (hardware reset results, a parallel matter),
-        // 82 bit 0 (no SMART), 206 (no SCT), 168 (form factor not reported).
+        // Zero, and meant: 93 (hardware reset results, a parallel matter), 206 (no SCT), 168 (form
+        // factor not reported).
     }
 }
 

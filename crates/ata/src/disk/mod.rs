@@ -45,6 +45,7 @@ mod sanitize;
 mod saved;
 mod security;
 mod settings;
+mod smart;
 mod transfer;
 mod trim;
 mod uncorrectable;
@@ -75,6 +76,7 @@ use sanitize::Sanitize;
 use saved::{PowerOn, Saved};
 use security::Security;
 use settings::{Power, PowerMode, Settings};
+use smart::Smart;
 use transfer::Extent;
 use uncorrectable::Uncorrectable;
 
@@ -101,6 +103,8 @@ enum Work {
     Zero,
     /// All user data becomes zeroes, and the user password goes.
     Erase,
+    /// A captive self-test, which has the engine on its own account.
+    SelfTest,
     /// Nothing: the disk sleeps, and only a reset ends the command.
     Silence,
 }
@@ -204,6 +208,7 @@ pub struct Disk {
     sanitize: Sanitize,
     saved: Saved,
     power_on: PowerOn,
+    smart: Smart,
     /// SRST is set.
     held_in_reset: bool,
     /// Something was submitted that the backend has not been told to start.
@@ -237,6 +242,7 @@ impl Disk {
             sanitize: Sanitize::default(),
             saved: Saved::new(),
             power_on: PowerOn::first(),
+            smart: Smart::default(),
             held_in_reset: false,
             kick_due: None,
             answers: Vec::with_capacity(SLOTS),
@@ -350,8 +356,9 @@ impl Disk {
         self.end(call, registers, link);
     }
 
-    fn end_badly(&self, call: &Call, fault: Fault, link: &mut dyn Link) {
+    fn end_badly(&mut self, call: &Call, fault: Fault, link: &mut dyn Link) {
         let registers = self.registers(call, READY | fault.status, fault.error, fault.lba);
+        self.note_failure(call, &fault, &registers);
         self.end(call, registers, link);
     }
 
@@ -366,6 +373,10 @@ impl Disk {
             Reply::GoodLba { lba, count } => {
                 let registers = self.registers(call, READY, Error::empty(), Some(lba));
                 self.end(call, Registers { count, ..registers }, link);
+            }
+            Reply::GoodKey(lba) => {
+                let registers = self.registers(call, READY, Error::empty(), None);
+                self.end(call, Registers { lba, ..registers }, link);
             }
             Reply::Signature => self.end(call, signature(), link),
             Reply::Data(data) => match link.data_in(call.slot, 0, &data) {
@@ -393,6 +404,9 @@ impl Disk {
             self.after_flush(after, result.is_ok(), now);
         }
         if let Err(fault) = result {
+            if let Work::Flush(_) = pending.work {
+                self.note_failed_flush(call, &fault);
+            }
             return self.end_badly(call, fault, link);
         }
         if pending.work == Work::Erase {
@@ -416,6 +430,7 @@ impl Disk {
     /// Ends a command that breaks the queue before it was accepted. Everything queued goes.
     fn refuse_queued(&mut self, call: &Call, fault: Fault, link: &mut dyn Link) {
         let registers = self.registers(call, READY | fault.status, fault.error, fault.lba);
+        self.note_failure(call, &fault, &registers);
         let tag = (call.row.protocol == Protocol::Queued).then(|| queued::tag(&call.fis));
         self.error_log.record(tag, &registers, call.fis.count);
         self.drop_queue(call.now);
@@ -436,6 +451,7 @@ impl Disk {
             status |= fault.status;
             error = fault.error;
             let registers = self.registers(&call, status, error, fault.lba);
+            self.note_failure(&call, &fault, &registers);
             self.error_log.record(Some(call.slot), &registers, call.fis.count);
             self.drop_queue(now);
         } else if completed == 0 {
@@ -478,6 +494,8 @@ impl Disk {
             self.cancel_slot(slot, now);
         }
         self.queued = 0;
+        self.interrupt_captive_self_test(now);
+        self.smart.note_cancelled(count);
         // A cancelled SET FEATURES may have changed the engine before the setting.
         self.engine.set_write_through(!self.settings.write_cache);
         count
@@ -516,6 +534,8 @@ impl Device for Disk {
         if occupied && self.queued & 1 << slot == 0 {
             return;
         }
+        self.power_on.begin(now);
+        self.smart.note_command(command, self.power_on.cycle_ms(now));
         if self.power.mode(None, now) == PowerMode::Sleep {
             let (work, len_bytes) = (Work::Silence, 0);
             let silence = Pending { call, work, len_bytes, unreadable: None, token: None };
@@ -533,6 +553,7 @@ impl Device for Disk {
         if self.has_unqueued() {
             return self.end_badly(&call, Fault::ABORT, link);
         }
+        self.before_command(&call);
         let reply = match self.refusal(&call) {
             Some(fault) => Reply::Fail(fault),
             None => (row.run)(self, &call, link),
@@ -547,6 +568,7 @@ impl Device for Disk {
             if !freewheel_block::sabotaged!(SrstForgetsCommands) {
                 self.cancel_everything(now);
             }
+            self.interrupt_self_test(now);
             self.error_log = ErrorLog::default();
             self.power.reset();
         } else if was_held {
@@ -559,6 +581,8 @@ impl Device for Disk {
 
     fn comreset(&mut self, now: Nanos, link: &mut dyn Link) {
         self.cancel_everything(now);
+        self.interrupt_self_test(now);
+        self.smart.note_comreset();
         self.held_in_reset = false;
         self.error_log = ErrorLog::default();
         self.power_on.begin(now);
@@ -616,6 +640,9 @@ impl Device for Disk {
                 Some(lba) => Err(uncorrectable::unreadable(lba)),
                 None => Ok(()),
             });
+            if result.is_ok() {
+                self.note_success(&pending);
+            }
             if pending.call.row.protocol != Protocol::Queued {
                 self.finish(&pending, result, now, link);
                 continue;

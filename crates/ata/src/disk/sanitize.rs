@@ -364,7 +364,9 @@ impl Disk {
         if task.next_byte < size_bytes {
             let end_bytes = (task.next_byte + CHUNK_BYTES).min(size_bytes);
             let sector_bytes = u64::from(self.shape.sector_bytes);
-            self.uncorrectable.clear(task.next_byte / sector_bytes, end_bytes / sector_bytes);
+            let (first, end) = (task.next_byte / sector_bytes, end_bytes / sector_bytes);
+            self.uncorrectable.clear(first, end);
+            self.smart.defects.heal(first, end.saturating_sub(first));
             task.next_byte = end_bytes;
             if end_bytes.is_multiple_of(SAVE_EVERY_BYTES) {
                 self.saved.note_change();

@@ -7,11 +7,11 @@
 //!
 //! # Adding a section
 //! A family of commands has a value with `save(&self, &mut Vec<u8>)`, which appends its bytes (64 KiB
-//! at most), and `load(&[u8]) -> Option<Self>`, `None` if they make no sense; it is a field of
+//! at most; SMART with the host's logs 512 KiB), and `load(&[u8]) -> Option<Self>`, `None` if they make no sense; it is a field of
 //! [`Disk`]. Then:
 //!
 //! 1. one line in [`SECTIONS`], with the next free number, which is never used for anything else:
-//!    `section!(3, "SMART", smart: Smart)`. What has to do more than set a field spells its
+//!    `section!(16, "uncorrectable sectors", uncorrectable: Uncorrectable)`. What has to do more than set a field spells its
 //!    [`Section`] out, as [`POWER_ON`] does;
 //! 2. `disk.saved.note_change()` where something changes that must not be lost.
 //!
@@ -41,6 +41,7 @@ use freewheel_block::Nanos;
 use super::protected_area::ProtectedArea;
 use super::sanitize::Sanitize;
 use super::security::Security;
+use super::smart::Smart;
 use super::uncorrectable::Uncorrectable;
 use super::{Disk, DiskConfig};
 
@@ -87,6 +88,7 @@ const IDENTITY: u16 = 1;
 
 /// Every section but the disk's identity.
 static SECTIONS: &[Section] = &[
+    section!(3, "SMART", smart: Smart),
     section!(16, "uncorrectable sectors", uncorrectable: Uncorrectable),
     section!(17, "security", security: Security),
     PROTECTED_AREA,
@@ -442,8 +444,18 @@ impl PowerOn {
         self.before_ns.saturating_add(self.since.map_or(0, |since| now.since(since)))
     }
 
+    /// Hours that it has been on.
+    pub(crate) fn hours(self, now: Nanos) -> u64 {
+        const HOUR_NS: u64 = 3_600_000_000_000;
+        self.total_ns(now) / HOUR_NS
+    }
+
+    /// Milliseconds since it was switched on; they wrap, as the timestamps of error logs do.
+    pub(crate) fn cycle_ms(self, now: Nanos) -> u32 {
+        (self.since.map_or(0, |since| now.since(since)) / 1_000_000) as u32
+    }
+
     /// How often it was switched on.
-    #[allow(dead_code, reason = "for SMART and the statistics")]
     pub(crate) fn cycles(self) -> u32 {
         self.cycles
     }

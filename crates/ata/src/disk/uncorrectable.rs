@@ -74,6 +74,12 @@ impl Uncorrectable {
         (marked < end).then_some(marked)
     }
 
+    /// Whether `lba` is marked as flagged.
+    pub(crate) fn is_flagged(&self, lba: u64) -> bool {
+        let at = self.ranges.partition_point(|range| range.end <= lba);
+        self.ranges.get(at).is_some_and(|range| range.first <= lba && range.is_flagged)
+    }
+
     /// Marks `first..end`; says whether there was room.
     fn mark(&mut self, first: u64, end: u64, is_flagged: bool) -> bool {
         let mut next = self.clone();
@@ -178,6 +184,8 @@ pub(crate) fn write_uncorrectable(disk: &mut Disk, call: &Call, _link: &mut dyn 
     if !disk.uncorrectable.mark(first, end, is_flagged) {
         return Reply::Fail(Fault::ABORT);
     }
+    // From now on they count as marked, not as sectors that turned out bad.
+    disk.smart.defects.heal(first, end - first);
     disk.saved.note_change();
     Reply::Good
 }

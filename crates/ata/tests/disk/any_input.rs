@@ -14,6 +14,7 @@ enum Event {
     Hang(bool),
     Fail(Option<OpKind>),
     Poll,
+    Pass(u64),
     Control(u8),
     Comreset,
     AbortAll,
@@ -41,6 +42,23 @@ fn any_fis() -> impl Strategy<Value = RegisterH2D> {
         })
 }
 
+/// SMART and log commands that mostly make sense.
+fn any_smart() -> impl Strategy<Value = RegisterH2D> {
+    let log = prop_oneof![4 => prop::sample::select(vec![0u8, 1, 2, 3, 4, 6, 7, 9, 0x10, 0x11, 0x30, 0x80, 0x9f]), 1 => any::<u8>()];
+    let test = prop::sample::select(vec![0u8, 1, 2, 3, 4, 0x7f, 0x81, 0x82, 0x84, 0xff]);
+    let smart = |low: u8, features: u16, count: u16| {
+        let lba = 0xc2_4f00 | u64::from(low);
+        RegisterH2D { lba, features, count, ..command(0xb0) }
+    };
+    prop_oneof![
+        2 => (test).prop_map(move |test| smart(test, 0xd4, 0)),
+        2 => (log.clone(), 0xcfu16..0xdd, 0u16..8).prop_map(move |(log, features, count)| smart(log, features, count)),
+        2 => (log, prop::sample::select(vec![0x2fu8, 0x47, 0x3f, 0x57]), 0u64..20, 0u16..20).prop_map(
+            |(log, opcode, page, count)| at48(opcode, page << 8 | u64::from(log), count)
+        ),
+    ]
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     let slot = || prop_oneof![8 => 0u8..32, 1 => any::<u8>()];
     prop_oneof![
@@ -57,6 +75,8 @@ fn any_event() -> impl Strategy<Value = Event> {
             }
         ),
         2 => Just(Event::Command(0, at48(0x2f, 0x10, 1))),
+        3 => (slot(), any_smart()).prop_map(|(slot, fis)| Event::Command(slot, fis)),
+        1 => (1u64..200_000_000).prop_map(Event::Pass),
         1 => (0u8..32, 0usize..40_000).prop_map(|(slot, len)| Event::Memory(slot, len)),
         2 => any::<bool>().prop_map(Event::Hang),
         1 => prop::option::of(prop::sample::select(vec![OpKind::Read, OpKind::Write, OpKind::Flush, OpKind::Discard])).prop_map(Event::Fail),
@@ -156,6 +176,7 @@ proptest! {
                 Event::Fail(kind) => {
                     rig.ram().fails = kind.map(|kind| (kind, 512 * 40, IoError::Os(5)));
                 }
+                Event::Pass(ns) => rig.now = rig.now.plus(ns),
                 Event::Poll => rig.disk.poll(rig.now, &mut rig.host),
                 Event::Control(control) => {
                     let was_held = std::mem::replace(&mut held, control & 4 != 0);

@@ -75,13 +75,13 @@ fn features_are_told_as_they_are() {
     assert_eq!(words[49], 0x2f00);
     assert_eq!(words[53], 7);
     assert_eq!(words[75], 31);
-    assert_eq!(words[76] & 0x810e, 0x810e);
+    assert_eq!(words[76] & 0x850e, 0x850e);
     assert_eq!(words[77] & 0x0e, 6);
     assert_eq!((words[78], words[79]), (0x40, 0x40));
     assert_eq!(words[80] >> 11 & 1, 1, "ACS-4");
-    assert_eq!((words[82] & 0x4068, words[85] & 0x4068), (0x4068, 0x4068));
+    assert_eq!((words[82] & 0x4069, words[85] & 0x4069), (0x4069, 0x4069));
     assert_eq!((words[83] & 0xf400, words[86] & 0xf400), (0x7400, 0xb400));
-    assert_eq!((words[84], words[87]), (0x4160, 0x4160));
+    assert_eq!((words[84], words[87]), (0x4163, 0x4163));
     assert_eq!(words[88], 0x407f);
     assert_eq!((words[119] & 0x400c, words[120] & 0x400c), (0x400c, 0x400c));
     assert_eq!((words[93], words[206]), (0, 0));
