@@ -1,5 +1,5 @@
 //! An ATA disk: the general feature set, 28 and 48-bit addressing, native command queueing, TRIM,
-//! power management, general purpose logging, security, sanitizing, a protected area and
+//! power management, general purpose logging, SMART, security, sanitizing, a protected area and
 //! uncorrectable sectors of ACS-4.
 //!
 //! This file holds what all commands share: the table of slots, how a command is taken, how it
