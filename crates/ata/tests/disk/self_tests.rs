@@ -1,7 +1,7 @@
 //! Self-tests: what they read, how they end, and that they keep out of the way.
 
 use freewheel_ata::Device;
-use freewheel_ata::fis::{DeviceFis, Error, Status};
+use freewheel_ata::fis::{DeviceFis, Error, RegisterH2D, Status};
 use freewheel_block::{ByteRange, IoError, OpKind};
 
 use crate::smart::{read, sealed, smart, smart_data};
@@ -378,4 +378,32 @@ fn the_logs_hold_the_latest_tests_in_order() {
     assert_eq!(index, (50 - 1) % 19 + 1);
     let latest = &page[4 + (index - 1) * 26..][..26];
     assert_eq!((latest[0], latest[2]), (EXTENDED, 49));
+}
+
+#[test]
+fn a_sector_that_is_marked_as_uncorrectable_fails_a_test() {
+    for lba in [0, 5000] {
+        let mut rig = large();
+        rig.good(RegisterH2D { features: 0x55, ..at48(0x45, lba, 1) });
+        start(&mut rig, EXTENDED);
+        assert_eq!(wait(&mut rig) >> 4, 7);
+        assert_eq!(u64::from(log(&mut rig)[0].3), lba);
+        assert_eq!(reads(&mut rig).iter().map(|range| range.len_bytes).sum::<u64>(), lba * 512);
+        rig.good(at48(0x35, lba, 1));
+        rig.ram().log.clear();
+        start(&mut rig, EXTENDED);
+        assert_eq!(wait(&mut rig), 0);
+    }
+}
+
+#[test]
+fn a_sanitize_operation_ends_a_test() {
+    let mut rig = large();
+    start(&mut rig, EXTENDED);
+    rig.settle();
+    // BLOCK ERASE.
+    let erase = RegisterH2D { features: 0x12, ..at48(0xb4, 0x426b_4572, 0) };
+    rig.good(erase);
+    assert_eq!(wait(&mut rig), 0x19);
+    let [(EXTENDED, 0x19, ..)] = log(&mut rig)[..] else { panic!("one result") };
 }

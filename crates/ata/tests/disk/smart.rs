@@ -222,3 +222,89 @@ fn autosave_and_save_are_agreed_to_and_nothing_else() {
     rig.bad(smart(0xd2, 0, 1), Error::ABRT);
     rig.good(smart(0xd3, 0, 0));
 }
+
+/// The disk after the process has gone and come back.
+fn next_life(rig: &Rig) -> Rig {
+    let state = rig.disk.saved_state(rig.now).expect("a disk has a state");
+    let mut next = Rig::default();
+    next.disk.restore(&state).expect("restored");
+    next
+}
+
+#[test]
+fn smart_remembers_over_a_power_cycle() {
+    let mut rig = Rig::default();
+    rig.good(command(0xe5));
+    rig.now = Nanos(3 * HOUR_NS + 100);
+    rig.good(at48(0x25, 0, 40));
+    rig.ram().fails = Some((OpKind::Read, 300 * 512, IoError::Os(5)));
+    rig.bad(at48(0x25, 300, 1), Error::UNC);
+    rig.good(smart(0xd4, 0x02, 0));
+    for _ in 0..100 {
+        rig.settle();
+        rig.now = rig.disk.next_wakeup().unwrap_or(rig.now).max(rig.now);
+    }
+    rig.host.memory[0][..512].fill(0x77);
+    rig.good(smart(0xd6, 0x9f, 1));
+    rig.good(smart(0xd9, 0, 0));
+    let mut rig = next_life(&rig);
+    assert_eq!(rig.identify()[85] & 1, 0, "still disabled");
+    rig.good(smart(0xd8, 0, 0));
+    rig.now = Nanos(2 * HOUR_NS + 100);
+    let after = attributes(&mut rig);
+    assert_eq!((after[&9].3, after[&12].3), (5, 2));
+    assert_eq!((after[&242].3, after[&187].3, after[&197].3, after[&198].3), (40, 1, 1, 1));
+    let errors = sealed(&mut rig, smart(0xd5, 0x01, 1));
+    assert_eq!((errors[1], errors[452]), (1, 1));
+    let tests = sealed(&mut rig, smart(0xd5, 0x06, 1));
+    assert_eq!((tests[2], tests[3] >> 4, tests[508]), (0x02, 7, 1));
+    assert_eq!(read(&mut rig, smart(0xd5, 0x9f, 1)), [0x77; 512]);
+}
+
+#[test]
+fn a_self_test_that_power_loss_ends_is_interrupted() {
+    let mut rig = Rig::default();
+    rig.ram().hangs = true;
+    rig.good(smart(0xd4, 0x02, 0));
+    let mut rig = next_life(&rig);
+    let tests = sealed(&mut rig, smart(0xd5, 0x06, 1));
+    assert_eq!((tests[2], tests[3], tests[508]), (0x02, 0x29, 1));
+    assert_eq!(smart_data(&mut rig)[363], 0x29);
+}
+
+#[test]
+fn what_must_not_be_lost_is_saved_soon() {
+    let changes = [
+        (smart(0xd9, 0, 0), false),
+        (smart(0xd3, 0, 0), false),
+        (smart(0xd6, 0x80, 1), false),
+        (smart(0xd4, 0x81, 0), false),
+        // Damaged on the link.
+        (at48(0x25, 0, 1), true),
+    ];
+    for (command, crc) in changes {
+        let mut rig = Rig::default();
+        assert!(rig.disk.take_saved_state(rig.now).is_some(), "it has been switched on");
+        rig.run(at48(0x25, 0, 1));
+        assert!(rig.disk.take_saved_state(rig.now).is_none(), "statistics can wait");
+        rig.host.crc = crc;
+        rig.run(command);
+        assert!(rig.disk.take_saved_state(rig.now).is_some(), "{command:x?}");
+    }
+}
+
+#[test]
+fn sectors_marked_as_uncorrectable_are_pending_and_counted_once() {
+    const MARK: u16 = 0x55;
+    let mut rig = Rig::default();
+    rig.ram().fails = Some((OpKind::Read, 300 * 512, IoError::Os(5)));
+    rig.bad(at48(0x25, 300, 1), Error::UNC);
+    rig.ram().fails = None;
+    rig.good(RegisterH2D { features: MARK, ..at48(0x45, 300, 2) });
+    assert_eq!(raw(&mut rig, 197), 2);
+    rig.bad(at48(0x25, 300, 1), Error::UNC);
+    rig.bad(at48(0x25, 301, 1), Error::UNC);
+    assert_eq!((raw(&mut rig, 197), raw(&mut rig, 187)), (2, 3));
+    rig.good(at48(0x35, 300, 2));
+    assert_eq!(raw(&mut rig, 197), 0);
+}

@@ -179,3 +179,13 @@ fn the_extended_log_goes_with_smart() {
     rig.good(smart(0xd8, 0, 0));
     sealed(&mut rig, at48(0x2f, 0x07, 1));
 }
+
+#[test]
+fn a_sector_that_the_host_flagged_as_uncorrectable_is_not_logged() {
+    for (features, logged) in [(0x55, 1), (0xaa, 0)] {
+        let mut rig = Rig::default();
+        rig.good(RegisterH2D { features, ..at48(0x45, 300, 1) });
+        rig.bad(at48(0x25, 300, 1), Error::UNC);
+        assert_eq!(error_count(&mut rig), logged);
+    }
+}
