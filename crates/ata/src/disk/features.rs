@@ -3,7 +3,7 @@
 use super::command::{Call, Fault, Reply};
 use super::flush::{AfterFlush, flush_then};
 use super::settings::Settings;
-use super::{Disk, Work};
+use super::{Disk, Work, epc, power};
 use crate::Link;
 
 /// Subcommand 10h and 90h, count 06h: software settings preservation (SATA 3.x).
@@ -12,6 +12,9 @@ const SATA_SETTINGS_PRESERVATION: u8 = 0x06;
 /// SET FEATURES: subcommands in the features register, not offered ones are aborted.
 pub(crate) fn set_features(disk: &mut Disk, call: &Call, link: &mut dyn Link) -> Reply {
     let count = call.fis.count as u8;
+    if let Some(reply) = power::set_features(disk, call) {
+        return reply;
+    }
     let settings = &mut disk.settings;
     match call.fis.features as u8 {
         0x02 => {
@@ -35,6 +38,7 @@ pub(crate) fn set_features(disk: &mut Disk, call: &Call, link: &mut dyn Link) ->
             0x20..=0x22 | 0x40..=0x46 => settings.dma_mode = count,
             _ => return Reply::Fail(Fault::ABORT),
         },
+        0x4a => return epc::set_features(disk, call, link),
         0xaa => settings.look_ahead = true,
         0x55 => settings.look_ahead = false,
         0x66 => settings.revert = false,

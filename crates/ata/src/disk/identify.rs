@@ -65,6 +65,7 @@ impl Disk {
         self.put_sanitize_words(&mut words);
         self.put_non_data_words(&mut words);
         self.put_send_receive_words(&mut words);
+        self.put_power_words(&mut words);
         words
     }
 
@@ -73,8 +74,6 @@ impl Disk {
         // An ATA device (bit 15 clear) with complete data (bit 2 clear); bit 6 is what ATA-3 called
         // a fixed disk.
         words[0] = 1 << 6;
-        // Needs no SET FEATURES to spin up, and IDENTIFY DEVICE data is complete.
-        words[2] = 0xc837;
         put_string(&mut words[10..20], &config.serial);
         put_string(&mut words[23..27], &config.firmware);
         put_string(&mut words[27..47], &config.model);

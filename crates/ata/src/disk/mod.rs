@@ -30,6 +30,7 @@ mod background;
 mod command;
 mod config;
 mod diagnostic;
+mod epc;
 mod error;
 mod features;
 mod flush;
@@ -69,8 +70,10 @@ use crate::{Device, Link, LinkError};
 use background::Background;
 use command::{Addressing, Call, Fault, Protocol, Reply};
 use config::Shape;
+use epc::Epc;
 use flush::AfterFlush;
 use log::ErrorLog;
+use power::PowerUp;
 use protected_area::ProtectedArea;
 use sanitize::Sanitize;
 use saved::{PowerOn, Saved};
@@ -195,6 +198,8 @@ pub struct Disk {
     shape: Shape,
     settings: Settings,
     power: Power,
+    power_up: PowerUp,
+    epc: Epc,
     slots: Slots,
     background: Background,
     /// Tags of the queued commands that have not ended.
@@ -231,6 +236,8 @@ impl Disk {
             shape,
             settings,
             power: Power::active(Nanos::default()),
+            power_up: PowerUp::default(),
+            epc: Epc::default(),
             slots: [None; SLOTS],
             background: Background::default(),
             queued: 0,
@@ -276,6 +283,9 @@ impl Disk {
         link: &mut dyn Link,
     ) -> Reply {
         if !matches!(work, Work::Flush(_)) {
+            if self.power_up.is_waiting() {
+                return Reply::Fail(Fault::ABORT);
+            }
             self.power.enter(PowerMode::Active, call.now);
         }
         if !self.allows(work) {

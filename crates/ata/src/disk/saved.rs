@@ -38,6 +38,8 @@ use alloc::vec::Vec;
 
 use freewheel_block::Nanos;
 
+use super::epc::Epc;
+use super::power::PowerUp;
 use super::protected_area::ProtectedArea;
 use super::sanitize::Sanitize;
 use super::security::Security;
@@ -94,6 +96,8 @@ static SECTIONS: &[Section] = &[
     PROTECTED_AREA,
     section!(19, "the sanitize operation", sanitize: Sanitize),
     POWER_ON,
+    section!(8, "extended power conditions", epc: Epc),
+    section!(9, "power-up in standby", power_up: PowerUp),
 ];
 
 /// It needs to know the time, so it is spelled out.

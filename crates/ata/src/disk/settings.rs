@@ -51,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) geometry: Geometry,
     /// Nanoseconds without access until the disk counts as being in Standby.
     pub(crate) standby_after_ns: Option<u64>,
+    /// The level of Advanced Power Management, if it is enabled.
+    pub(crate) apm: Option<u8>,
     /// Software settings preservation.
     pub(crate) preserve: bool,
     /// A soft reset reverts to power-on defaults (SET FEATURES CCh).
@@ -67,20 +69,30 @@ impl Settings {
             multiple: shape.multiple_max,
             geometry: Geometry::of_disk(shape.sectors),
             standby_after_ns: None,
+            apm: None,
             preserve: true,
             revert: false,
         }
     }
 }
 
-/// Power management state (ACS-4, Power Management feature set: PM0 to PM3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Power management state (ACS-4, Power Management feature set: PM0 to PM3, and what the Extended
+/// Power Conditions feature set tells apart within them), in the order of the power that it saves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PowerMode {
     /// PM0.
     Active,
     /// PM1.
     Idle,
-    /// PM2.
+    /// PM1: Idle_a.
+    IdleA,
+    /// PM1: Idle_b.
+    IdleB,
+    /// PM1: Idle_c.
+    IdleC,
+    /// PM2: Standby_y.
+    StandbyY,
+    /// PM2, which is Standby_z.
     Standby,
     /// PM3: deaf to everything but a reset.
     Sleep,
@@ -104,12 +116,22 @@ impl Power {
         *self = Self { mode, last_access: now };
     }
 
+    /// Timers count from `now`.
+    pub(crate) fn touch(&mut self, now: Nanos) {
+        self.last_access = now;
+    }
+
+    /// What timers have counted, in nanoseconds.
+    pub(crate) fn idle_ns(self, now: Nanos) -> u64 {
+        now.since(self.last_access)
+    }
+
     /// The state at `now`. The Standby timer needs no event of its own: nothing happens when it
     /// expires but that this answer changes.
     pub(crate) fn mode(self, standby_after_ns: Option<u64>, now: Nanos) -> PowerMode {
         let expired = standby_after_ns.is_some_and(|limit| now.since(self.last_access) >= limit);
         match self.mode {
-            PowerMode::Active | PowerMode::Idle if expired => PowerMode::Standby,
+            mode if expired && mode < PowerMode::Standby => PowerMode::Standby,
             mode => mode,
         }
     }

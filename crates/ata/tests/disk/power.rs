@@ -1,5 +1,5 @@
 use freewheel_ata::Device;
-use freewheel_ata::fis::Error;
+use freewheel_ata::fis::{Error, RegisterH2D};
 use freewheel_block::{Nanos, OpKind};
 
 use crate::support::*;
@@ -24,7 +24,7 @@ fn the_power_mode_is_told() {
 
 #[test]
 fn standby_and_sleep_flush_first() {
-    for opcode in [0xe0, 0xe2, 0xe6] {
+    for opcode in [0xe0, 0xe2, 0xe6, 0x94, 0x96, 0x99] {
         let mut rig = Rig::default();
         rig.ram().hangs = true;
         rig.issue(0, command(opcode));
@@ -76,4 +76,103 @@ fn only_a_reset_wakes_a_sleeping_disk() {
         rig.identify();
         assert_eq!(mode(&mut rig), 0x00);
     }
+}
+
+#[test]
+fn every_timer_code_means_its_period() {
+    const MINUTE: u64 = 60;
+    for (code, seconds) in [
+        (1, 5),
+        (12, 60),
+        (240, 1200),
+        (241, 30 * MINUTE),
+        (251, 330 * MINUTE),
+        (252, 21 * MINUTE),
+        (253, 8 * 60 * MINUTE),
+        (255, 21 * MINUTE + 15),
+    ] {
+        for opcode in [0xe3, 0x97] {
+            let mut rig = Rig::default();
+            rig.good(at28(opcode, 0, code));
+            rig.now = rig.now.plus((seconds - 1) * SECOND);
+            assert_eq!(mode(&mut rig), 0x80, "{code}");
+            rig.now = rig.now.plus(2 * SECOND);
+            assert_eq!(mode(&mut rig), 0x00, "{code}");
+        }
+    }
+}
+
+#[test]
+fn the_commands_of_ata_1_do_the_same() {
+    let mut rig = Rig::default();
+    for (opcode, expected) in [(0x95, 0x80), (0x94, 0x00), (0x97, 0x80), (0x96, 0x00)] {
+        rig.good(command(opcode));
+        assert_eq!(rig.good(command(0x98)).count, expected, "{opcode:x}");
+        assert_eq!(mode(&mut rig), expected);
+    }
+    rig.good(command(0x99));
+    rig.issue(0, command(0xec));
+    rig.settle();
+    assert!(rig.fises().is_empty(), "it sleeps");
+}
+
+#[test]
+fn heads_are_unloaded_if_the_command_says_the_word() {
+    let mut rig = Rig::default();
+    let unload = RegisterH2D { features: 0x44, ..at28(0xe1, 0x55_4e4c, 0) };
+    let registers = rig.good(unload);
+    assert_eq!(registers.lba & 0xff, 0xc4);
+    assert_eq!(mode(&mut rig), 0x80);
+    rig.bad(RegisterH2D { lba: 0x55_4e4d, ..unload }, Error::ABRT);
+    assert_eq!(rig.good(at28(0xe1, 0x55_4e4c, 0)).lba & 0xff, 0x4c, "an ordinary one");
+}
+
+#[test]
+fn the_level_of_advanced_power_management_is_kept_and_reported() {
+    const APM: u16 = 1 << 3;
+    let set = |subcommand, count| RegisterH2D { features: subcommand, count, ..command(0xef) };
+    let mut rig = Rig::default();
+    assert_eq!(rig.identify()[86] & APM, 0);
+    for level in [1, 0x7f, 0x80, 0xfe] {
+        rig.good(set(0x05, level));
+        let words = rig.identify();
+        assert_eq!((words[86] & APM, words[91]), (APM, level));
+    }
+    for level in [0, 0xff] {
+        rig.bad(set(0x05, level), Error::ABRT);
+    }
+    rig.disk.comreset(rig.now, &mut rig.host);
+    assert_eq!(rig.identify()[91], 0xfe);
+    rig.good(set(0x85, 0));
+    assert_eq!(rig.identify()[86] & APM, 0);
+}
+
+#[test]
+fn a_disk_that_powers_up_in_standby_waits_for_the_word() {
+    let set = |subcommand| RegisterH2D { features: subcommand, ..command(0xef) };
+    let mut rig = Rig::default();
+    rig.disk_state();
+    rig.good(set(0x06));
+    assert_ne!(rig.identify()[86] & 1 << 5, 0);
+    assert_eq!(mode(&mut rig), 0xff, "not before the next power-on");
+    let state = rig.disk_state().expect("a change to be saved");
+
+    let mut rig = Rig::default();
+    rig.disk.restore(&state).expect("restored");
+    rig.disk.comreset(rig.now, &mut rig.host);
+    assert_eq!(mode(&mut rig), 0x00);
+    assert_eq!(rig.identify()[2], 0x738c);
+    rig.bad(at48(0x25, 0, 1), Error::ABRT);
+    rig.bad(at48(0x35, 0, 1), Error::ABRT);
+    rig.good(command(0xe7));
+    assert_eq!(mode(&mut rig), 0x00);
+    rig.good(set(0x07));
+    assert_eq!((mode(&mut rig), rig.identify()[2]), (0xff, 0xc837));
+    rig.good(at48(0x25, 0, 1));
+    rig.good(set(0x07));
+    rig.good(set(0x86));
+    let state = rig.disk_state().expect("a change to be saved");
+    let mut rig = Rig::default();
+    rig.disk.restore(&state).expect("restored");
+    rig.good(at48(0x25, 0, 1));
 }

@@ -5,6 +5,8 @@ use freewheel_block::Nanos;
 
 use crate::support::*;
 
+/// The head of the section on power-on time.
+const POWER_ON: [u8; 6] = [2, 0, 12, 0, 0, 0];
 const MINUTE: u64 = 60_000_000_000;
 
 fn state(rig: &Rig) -> Vec<u8> {
@@ -46,7 +48,10 @@ fn a_state_comes_back_and_is_the_same_but_for_one_power_cycle() {
     let again = state(&second);
     assert_ne!(again, first, "one power cycle more");
     assert_eq!(again.len(), first.len());
-    let section = |state: &[u8]| state[state.len() - 16..state.len() - 4].to_vec();
+    let section = |state: &[u8]| {
+        let at = state.windows(6).position(|window| window == POWER_ON).expect("there") + 6;
+        state[at..at + 12].to_vec()
+    };
     assert_eq!(section(&first)[..8], (90 * MINUTE).to_le_bytes());
     assert_eq!(section(&again)[..8], (90 * MINUTE).to_le_bytes());
     assert_eq!((section(&first)[8], section(&again)[8]), (1, 2));
@@ -136,9 +141,10 @@ fn a_checksum_that_is_right_does_not_make_nonsense_good() {
     seal(&mut empty);
     assert_eq!(rig.disk.restore(&empty), Err(SavedStateError::NoIdentity));
     // A power-on time without its end.
-    let mut cut = good[..good.len() - 5].to_vec();
-    let length_at = cut.len() - 11 - 4;
-    cut[length_at] = 11;
+    let at = good.windows(6).position(|window| window == POWER_ON).expect("there");
+    let mut cut = good[..good.len() - 4].to_vec();
+    cut.remove(at + 6);
+    cut[at + 2] = 11;
     seal(&mut cut);
     assert_eq!(rig.disk.restore(&cut), Err(SavedStateError::Section("power-on time")));
     assert_eq!(state(&rig), good);

@@ -79,10 +79,20 @@ fn transfer_modes_are_selected_and_reported() {
 #[test]
 fn features_that_are_not_offered_are_aborted() {
     let mut rig = Rig::default();
-    for subcommand in [0x05, 0x85, 0x06, 0x42, 0x43, 0x4a, 0x5d, 0xc2, 0xc3, 0x00, 0xff] {
+    // CFA, write-read-verify, removable media, acoustics, data transfer after an error, free fall,
+    // release interrupts, sense data, and what is reserved.
+    let absent = [
+        0x01, 0x81, 0x0a, 0x8a, 0x0b, 0x8b, 0x09, 0x31, 0x95, 0x33, 0x41, 0xc1, 0x42, 0xc2, 0x43,
+        0x44, 0x54, 0x77, 0x88, 0x5d, 0xdd, 0x5e, 0xde, 0x63, 0x69, 0x96, 0x99, 0x9a, 0xab, 0xbb,
+        0xc3, 0x00, 0xff,
+    ];
+    for subcommand in absent {
         rig.bad(set(subcommand, 1), Error::ABRT);
     }
-    for count in [1, 2, 3, 9] {
+    // Non-zero offsets, auto-activation, the device's own power management of the link, order,
+    // notification, automatic Slumber, hardware feature control, device sleep, hybrid information,
+    // power disable.
+    for count in [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 255] {
         rig.bad(set(0x10, count), Error::ABRT);
         rig.bad(set(0x90, count), Error::ABRT);
     }

@@ -304,6 +304,11 @@ impl Rig {
         self.host.memory[0][..512].to_vec()
     }
 
+    /// What the disk wants to have saved.
+    pub(crate) fn disk_state(&mut self) -> Option<Vec<u8>> {
+        self.disk.take_saved_state(self.now)
+    }
+
     /// The only Set Device Bits FIS since the last look.
     pub(crate) fn set_device_bits(&mut self) -> (Status, Error, u32) {
         let fises = self.fises();

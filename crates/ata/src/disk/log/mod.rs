@@ -10,6 +10,7 @@
 //! | 04h | both | 7 | device statistics | `statistics.rs` |
 //! | 06h | SMART | 1 | self-tests | `self_test.rs` |
 //! | 07h | GPL | 1 | the same, with 48-bit LBAs | `self_test.rs` |
+//! | 08h | GPL | 2 | power conditions | `../epc.rs` |
 //! | 09h | SMART | 1 | selective self-test; written by the host | `selective.rs` |
 //! | 10h | GPL | 1 | NCQ command error | `ncq_error.rs` |
 //! | 11h | GPL | 1 | SATA Phy event counters | `phy.rs` |
@@ -48,6 +49,7 @@ const EXTENDED_ERRORS: u8 = 0x03;
 const STATISTICS: u8 = 0x04;
 const SELF_TESTS: u8 = 0x06;
 const EXTENDED_SELF_TESTS: u8 = 0x07;
+const POWER_CONDITIONS: u8 = 0x08;
 const SELECTIVE: u8 = 0x09;
 const NCQ_ERROR: u8 = 0x10;
 const PHY_COUNTERS: u8 = 0x11;
@@ -81,6 +83,7 @@ fn pages_of(access: Access, log: u8) -> u16 {
         (Access::Smart, COMPREHENSIVE_ERRORS) => smart_error::COMPREHENSIVE_PAGES,
         (Access::General, EXTENDED_ERRORS) => smart_error::EXTENDED_PAGES,
         (Access::General, EXTENDED_SELF_TESTS | NCQ_ERROR | PHY_COUNTERS) => 1,
+        (Access::General, POWER_CONDITIONS) => 2,
         (Access::General, NCQ_NON_DATA | NCQ_SEND_RECEIVE) => 1,
         _ => 0,
     }
@@ -240,6 +243,7 @@ impl Disk {
             STATISTICS => statistics::page(&smart.counters, &self.vitals(now), page),
             SELF_TESTS => self_test::standard(&smart.tests),
             EXTENDED_SELF_TESTS => self_test::extended(&smart.tests),
+            POWER_CONDITIONS => self.power_conditions_page(page),
             SELECTIVE => smart.selective.page(smart.selective_progress()),
             NCQ_ERROR => self.error_log.page(),
             PHY_COUNTERS => smart.phy.page(),
