@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use freewheel_block::Nanos;
 
 use super::{
-    Disk, diagnostic, features, flush, identify, log, multiple, ncq_dsm, ncq_nondata, power,
-    queued, smart, transfer,
+    Disk, absent, buffer, diagnostic, features, flush, identify, log, multiple, ncq_dsm,
+    ncq_nondata, power, queued, smart, transfer,
 };
 use super::{protected_area, sanitize, security, trim, uncorrectable, verify, zero};
 use crate::Link;
@@ -136,6 +136,7 @@ use Protocol::{Dma, NonData, Pio, PioMultiple, Queued};
 /// Every command that is not simply aborted.
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
+    row(0x00, "NOP", NonData, Bits28, absent::nop),
     row(0x06, "DATA SET MANAGEMENT", Dma, Bits48, trim::data_set_management),
     row(0x10, "RECALIBRATE", NonData, Bits28, verify::recalibrate),
     row(0x20, "READ SECTOR(S)", Pio, Bits28, transfer::read),
@@ -151,6 +152,7 @@ const ROWS: &[Row] = &[
     row(0x35, "WRITE DMA EXT", Dma, Bits48, transfer::write),
     row(0x37, "SET MAX ADDRESS EXT", NonData, Bits48, protected_area::set_max_ext),
     row(0x39, "WRITE MULTIPLE EXT", PioMultiple, Bits48, transfer::write),
+    row(0x3c, "WRITE VERIFY", Pio, Bits28, verify::write_verify),
     row(0x3d, "WRITE DMA FUA EXT", Dma, Bits48, transfer::write_fua),
     row(0x3f, "WRITE LOG EXT", Pio, Bits48, log::write_log),
     row(0x40, "READ VERIFY SECTOR(S)", NonData, Bits28, verify::read_verify),
@@ -189,10 +191,14 @@ const ROWS: &[Row] = &[
     row(0xe1, "IDLE IMMEDIATE", NonData, Bits28, power::idle_immediate),
     row(0xe2, "STANDBY", NonData, Bits28, power::standby),
     row(0xe3, "IDLE", NonData, Bits28, power::idle),
+    row(0xe4, "READ BUFFER", Pio, Bits28, buffer::read_buffer),
     row(0xe5, "CHECK POWER MODE", NonData, Bits28, power::check_power_mode),
     row(0xe6, "SLEEP", NonData, Bits28, power::sleep),
     row(0xe7, "FLUSH CACHE", NonData, Bits28, flush::flush_cache),
+    row(0xe8, "WRITE BUFFER", Pio, Bits28, buffer::write_buffer),
+    row(0xe9, "READ BUFFER DMA", Dma, Bits28, buffer::read_buffer),
     row(0xea, "FLUSH CACHE EXT", NonData, Bits48, flush::flush_cache),
+    row(0xeb, "WRITE BUFFER DMA", Dma, Bits28, buffer::write_buffer),
     row(0xec, "IDENTIFY DEVICE", Pio, Bits28, identify::identify_device),
     row(0xef, "SET FEATURES", NonData, Bits28, features::set_features),
     row(0xf1, "SECURITY SET PASSWORD", Pio, Bits28, security::set_password),

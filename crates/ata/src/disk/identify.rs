@@ -66,6 +66,7 @@ impl Disk {
         self.put_non_data_words(&mut words);
         self.put_send_receive_words(&mut words);
         self.put_power_words(&mut words);
+        self.put_buffer_words(&mut words);
         words
     }
 

@@ -25,8 +25,10 @@
 //! that has sent a command into a slot that is still busy with one that is not queued has broken
 //! the protocol in a way no FIS can tell apart from noise: that FIS is ignored, as BSY demands.
 
+mod absent;
 mod access;
 mod background;
+mod buffer;
 mod command;
 mod config;
 mod diagnostic;
@@ -200,6 +202,8 @@ pub struct Disk {
     power: Power,
     power_up: PowerUp,
     epc: Epc,
+    /// What WRITE BUFFER has left.
+    buffer: buffer::Buffer,
     slots: Slots,
     background: Background,
     /// Tags of the queued commands that have not ended.
@@ -238,6 +242,7 @@ impl Disk {
             power: Power::active(Nanos::default()),
             power_up: PowerUp::default(),
             epc: Epc::default(),
+            buffer: buffer::EMPTY,
             slots: [None; SLOTS],
             background: Background::default(),
             queued: 0,
@@ -429,6 +434,10 @@ impl Disk {
             }
             Work::Write { block_bytes } if is_pio => {
                 self.pio_from_host_rest(call, block_bytes, pending.len_bytes, link);
+                if verify::verifies_what_it_wrote(call) {
+                    let reply = verify::read_verify(self, call, link);
+                    return self.reply(call, reply, link);
+                }
                 self.end_well(call, link);
             }
             _ => self.end_well(call, link),

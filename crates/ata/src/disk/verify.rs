@@ -4,7 +4,7 @@
 use freewheel_block::Request;
 
 use super::command::{Call, Reply};
-use super::transfer::{Extent, lba_of};
+use super::transfer::{self, Extent, lba_of};
 use super::{Disk, Work};
 use crate::Link;
 
@@ -18,6 +18,20 @@ pub(crate) fn read_verify(disk: &mut Disk, call: &Call, link: &mut dyn Link) -> 
         }
         Err(fault) => fault.into(),
     }
+}
+
+/// The command register of WRITE VERIFY.
+const WRITE_VERIFY: u8 = 0x3c;
+
+/// WRITE VERIFY (obsolete since ATA/ATAPI-4): WRITE SECTOR(S), and what was written is read before
+/// the command ends.
+pub(crate) fn write_verify(disk: &mut Disk, call: &Call, link: &mut dyn Link) -> Reply {
+    transfer::write(disk, call, link)
+}
+
+/// Whether what `call` has written is still to be verified.
+pub(crate) fn verifies_what_it_wrote(call: &Call) -> bool {
+    call.fis.command == WRITE_VERIFY
 }
 
 /// SEEK (obsolete since ATA/ATAPI-7): says whether the sector is there.

@@ -1,6 +1,7 @@
 //! What an ATA disk does, seen from its cable: commands in, FISes and data out.
 
 mod any_input;
+mod buffer;
 mod epc;
 mod errors;
 mod identify;
