@@ -226,6 +226,8 @@ impl Drive {
         self.bay.prevented = false;
         self.bay.prevented_persistently = false;
         self.answer = None;
+        // Whoever has the engine polls it.
+        self.kick_due = None;
         self.bay.lost = self.reading.is_some();
         Ok(self.bay.medium.take().map(|medium| {
             let mut engine = medium.engine;

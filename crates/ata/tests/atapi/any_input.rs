@@ -1,5 +1,7 @@
 //! Whatever a host sends, each command ends once, and the drive goes on.
 
+use std::sync::Arc;
+
 use freewheel_ata::Device;
 use freewheel_ata::fis::{DeviceFis, RegisterH2D};
 use proptest::prelude::*;
@@ -88,9 +90,11 @@ proptest! {
                     let _ = rig.drive.eject(force, rig.now);
                 }
                 Step::Insert { blocks } => {
-                    let engine =
-                        crate::support::image("B", u64::from(blocks) * 2048, &rig.storage);
-                    let _ = rig.drive.insert(engine);
+                    let storage = Arc::default();
+                    let engine = crate::support::image("B", u64::from(blocks) * 2048, &storage);
+                    if rig.drive.insert(engine).is_ok() {
+                        rig.storage = storage;
+                    }
                 }
                 Step::Reset => {
                     rig.drive.comreset(rig.now, &mut rig.host);

@@ -96,6 +96,16 @@ fn an_eject_returns_at_once_while_storage_hangs_and_the_read_fails() {
 }
 
 #[test]
+fn a_drive_whose_medium_went_before_its_command_was_under_way_comes_to_rest() {
+    let mut rig = Rig::loaded();
+    rig.issue(packet_fis(None), packet(&read_10(0, 1)));
+    rig.drive.eject(true, rig.now).unwrap();
+    rig.host.fises.clear();
+    rig.settle();
+    assert_eq!(rig.fises().len(), 1, "the command has ended");
+}
+
+#[test]
 fn images_that_cannot_be_are_refused_and_given_back() {
     let mut rig = Rig::loaded();
     let refused = |rig: &mut Rig, size_bytes| {
