@@ -1,11 +1,15 @@
 //! The HBA: generic host control (3.1), the ports, and the interrupt (10.7).
 
+mod hot_plug;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use freewheel_ata::Device;
 use freewheel_block::Nanos;
 use freewheel_block::fault::LinkFault;
+
+pub use hot_plug::HotPlug;
 
 use crate::memory::GuestMemory;
 use crate::port::pmp::PlugError;
@@ -20,11 +24,15 @@ pub const ABAR_LEN_BYTES: u64 = (PORTS + 32 * PORT_STRIDE) as u64;
 pub struct HbaConfig {
     /// Command slots a port, 1 to 32.
     pub command_slots: u8,
+    /// Devices spin up when software tells them to (CAP.SSS), not at power-on and reset.
+    pub staggered_spin_up: bool,
+    /// What the ports have to notice devices that come and go.
+    pub hot_plug: HotPlug,
 }
 
 impl Default for HbaConfig {
     fn default() -> Self {
-        Self { command_slots: 32 }
+        Self { command_slots: 32, staggered_spin_up: false, hot_plug: HotPlug::None }
     }
 }
 
@@ -68,10 +76,7 @@ impl Hba {
     ) -> Self {
         assert!((1..=32).contains(&devices.len()), "1 to 32 ports");
         assert!((1..=32).contains(&config.command_slots), "1 to 32 command slots");
-        let ports = devices
-            .into_iter()
-            .map(|device| Port::new(device, config.command_slots, now))
-            .collect();
+        let ports = devices.into_iter().map(|device| Port::new(device, &config, now)).collect();
         Self { config, interrupt_enable: false, is: 0, ports, message: false }
     }
 
@@ -135,14 +140,18 @@ impl Hba {
             IS => self.is,
             PI => u32::MAX >> (32 - self.ports.len()),
             VS => 0x0001_0301,
+            CAP2 => (Cap2::SDS | Cap2::SADM).bits(),
             _ => 0,
         }
     }
 
     fn capabilities(&self) -> u32 {
         let multipliers = Cap::SPM | Cap::FBSS | Cap::SSNTF;
-        let flags = Cap::PMD | Cap::SAM | Cap::ISS_GEN3 | Cap::SCLO | Cap::SNCQ | Cap::S64A;
-        let flags = flags | multipliers;
+        let mut flags = Cap::PMD | Cap::SAM | Cap::ISS_GEN3 | Cap::SCLO | Cap::SNCQ | Cap::S64A;
+        flags |= multipliers;
+        flags |= Cap::PSC | Cap::SSC | Cap::SALP;
+        flags.set(Cap::SSS, self.config.staggered_spin_up);
+        flags.set(Cap::SMPS, self.config.hot_plug == HotPlug::PresenceSwitch);
         let slots = u32::from(self.config.command_slots) - 1;
         flags.bits() | slots << 8 | (self.ports.len() as u32 - 1)
     }

@@ -10,10 +10,10 @@
 //! interrupt. There is no thread, lock, clock or file here. Every way to stop or reset
 //! (PxCMD.ST, PxSCTL.DET, SRST, GHC.HR, a function reset) ends within the call, in time bounded by
 //! the number of commands in flight, whatever the storage does (contract C1). So does a link that
-//! drops ([`Hba::inject_link_fault`]).
+//! drops ([`Hba::inject_link_fault`]), and a device that is taken away ([`Hba::detach`]).
 //!
-//! Left out so far, and not claimed in CAP: enclosure management, command
-//! completion coalescing, link power management, staggered spin-up.
+//! Left out so far, and not claimed in CAP: power states that devices propose (DIPM), the automatic
+//! step from partial to slumber (CAP2.APST).
 //!
 //! Section numbers refer to *Serial ATA AHCI 1.3.1 Specification*.
 
@@ -30,9 +30,10 @@ mod memory;
 mod port;
 pub mod registers;
 
-pub use hba::{ABAR_LEN_BYTES, Hba, HbaConfig, Interrupt};
+pub use hba::{ABAR_LEN_BYTES, Hba, HbaConfig, HotPlug, Interrupt};
 pub use memory::{BusError, GuestMemory};
 pub use port::pmp::{self, DevicePortStatus, PlugError, PortMultiplier};
 pub use port::{
-    Attachment, LinkFaultError, LinkState, PortCounters, PortStatus, ResetEvent, ResetKind,
+    Attachment, LinkFaultError, LinkPower, LinkState, PortCounters, PortStatus, ResetEvent,
+    ResetKind,
 };

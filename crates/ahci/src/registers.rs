@@ -52,11 +52,24 @@ pub const PX_CI: u32 = 0x38;
 pub const PX_SNTF: u32 = 0x3c;
 /// Port: FIS-based switching control (3.3.16).
 pub const PX_FBS: u32 = 0x40;
+/// Port: device sleep (3.3.17).
+pub const PX_DEVSLP: u32 = 0x44;
+
+/// PxDEVSLP: aggressive device sleep enable.
+pub const PX_DEVSLP_ADSE: u32 = 1 << 0;
+/// PxDEVSLP: device sleep present.
+pub const PX_DEVSLP_DSP: u32 = 1 << 1;
+/// PxDEVSLP: what software may write: DM, DITO, MDAT, DETO, ADSE.
+pub const PX_DEVSLP_WRITABLE: u32 = 0x1fff_fffd;
 
 bitflags! {
     /// Bits of CAP that this HBA sets (3.1.1).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Cap: u32 {
+        /// Partial state capable.
+        const PSC = 1 << 13;
+        /// Slumber state capable.
+        const SSC = 1 << 14;
         /// PIO multiple DRQ block.
         const PMD = 1 << 15;
         /// FIS-based switching.
@@ -69,12 +82,29 @@ bitflags! {
         const ISS_GEN3 = 3 << 20;
         /// Command list override.
         const SCLO = 1 << 24;
+        /// Aggressive link power management.
+        const SALP = 1 << 26;
+        /// Staggered spin-up.
+        const SSS = 1 << 27;
+        /// Mechanical presence switches.
+        const SMPS = 1 << 28;
         /// PxSNTF.
         const SSNTF = 1 << 29;
         /// Native command queueing.
         const SNCQ = 1 << 30;
         /// 64-bit addressing.
         const S64A = 1 << 31;
+    }
+}
+
+bitflags! {
+    /// Bits of CAP2 that this HBA sets (3.1.10).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Cap2: u32 {
+        /// Device sleep.
+        const SDS = 1 << 3;
+        /// Aggressive device sleep management.
+        const SADM = 1 << 4;
     }
 }
 
@@ -151,21 +181,37 @@ bitflags! {
         const CLO = 1 << 3;
         /// FIS receive enable.
         const FRE = 1 << 4;
+        /// Mechanical presence switch state: open.
+        const MPSS = 1 << 13;
         /// FIS receive running.
         const FR = 1 << 14;
         /// Command list running.
         const CR = 1 << 15;
+        /// Cold presence state: a device is there.
+        const CPS = 1 << 16;
         /// A port multiplier is attached; software says so.
         const PMA = 1 << 17;
+        /// Hot plug capable port.
+        const HPCP = 1 << 18;
+        /// Mechanical presence switch attached to port.
+        const MPSP = 1 << 19;
+        /// Cold presence detection.
+        const CPD = 1 << 20;
         /// The port is capable of FIS-based switching.
         const FBSCP = 1 << 22;
         /// Device is ATAPI.
         const ATAPI = 1 << 24;
         /// Drive LED on ATAPI enable.
         const DLAE = 1 << 25;
+        /// Aggressive link power management enable.
+        const ALPE = 1 << 26;
+        /// Aggressive slumber, rather than partial.
+        const ASP = 1 << 27;
     }
 }
 
+/// Where PxCMD.ICC, the interface power state that software asks for, stands.
+pub const PX_CMD_ICC_SHIFT: u32 = 28;
 /// Where PxCMD.CCS, the current command slot, stands.
 pub const PX_CMD_CCS_SHIFT: u32 = 8;
 

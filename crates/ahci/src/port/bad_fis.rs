@@ -72,6 +72,7 @@ impl Wire {
 impl Plugged<'_> {
     /// Whether a FIS arrives in good order; what is wrong with it is noted.
     pub(super) fn arrives(&mut self, slot: Option<u8>, fis: &DeviceFis) -> bool {
+        self.wire.wake();
         let faults = &mut self.wire.link.fises;
         if mem::take(&mut faults.repeated) {
             self.wire.serr |= PxSerr::ERR_I | PxSerr::DIAG_C;

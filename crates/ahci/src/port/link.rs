@@ -27,7 +27,7 @@ use crate::registers::*;
 pub enum LinkState {
     /// No device is on the port.
     Absent,
-    /// Software holds the interface in COMRESET or has switched it off.
+    /// Software holds the interface in COMRESET, has switched it off or does not spin up the device.
     Off,
     /// An injected fault keeps it down.
     Dropped {
@@ -93,9 +93,9 @@ impl Wire {
         !self.is_switched_off() && !self.link.is_down() && !self.link.silent
     }
 
-    /// PxSCTL.DET holds the interface in reset or offline.
+    /// PxSCTL.DET holds the interface in reset or offline, or the device is not spun up.
     pub(super) fn is_switched_off(&self) -> bool {
-        is_down(self.sctl & 0xf)
+        !self.is_spun_up() || is_down(self.sctl & 0xf)
     }
 
     /// Whether this transfer is the one to be damaged; if so, it is noted where software looks: a

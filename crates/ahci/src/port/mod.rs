@@ -7,8 +7,10 @@
 mod attached;
 mod bad_fis;
 mod fbs;
+mod hot_plug;
 mod link;
 pub mod pmp;
+mod power;
 mod receive;
 mod wire;
 
@@ -21,16 +23,19 @@ use freewheel_block::{EngineStatus, Nanos};
 pub use attached::Attachment;
 pub use link::{LinkFaultError, LinkState};
 use pmp::{DevicePortStatus, PlugError};
+pub use power::LinkPower;
+use power::Power;
 use receive::Plugged;
 use wire::Wire;
 
+use crate::hba::HbaConfig;
 use crate::memory::GuestMemory;
 use crate::registers::*;
 
 /// How many resets a port remembers for its status.
 const RESETS_KEPT: usize = 32;
 
-/// A way in which a port is stopped or reset, by software but for the last.
+/// A way in which a port is stopped or reset, by software but for the last two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetKind {
     /// PxCMD.ST was cleared (10.3.2).
@@ -51,6 +56,8 @@ pub enum ResetKind {
     Unplugged,
     /// PxFBS.DEC: one device behind a port multiplier had failed (9.3.6).
     DeviceErrorClear,
+    /// The device was taken away.
+    Detach,
 }
 
 impl ResetKind {
@@ -66,6 +73,7 @@ impl ResetKind {
             ResetKind::DevicePort => "PM port COMRESET",
             ResetKind::Unplugged => "PM port unplugged",
             ResetKind::DeviceErrorClear => "PxFBS.DEC",
+            ResetKind::Detach => "detach",
         }
     }
 }
@@ -109,6 +117,8 @@ pub struct PortStatus {
     pub halted: bool,
     /// The link to the device.
     pub link: LinkState,
+    /// The power state of the link, if it is up.
+    pub link_power: LinkPower,
     /// The totals.
     pub counters: PortCounters,
     /// The latest stops and resets, oldest first.
@@ -143,8 +153,9 @@ impl GuestMemory for NoMemory {
 }
 
 impl Port {
-    pub(crate) fn new(device: Option<Attachment>, slot_count: u8, now: Nanos) -> Self {
-        let wire = Wire::new(slot_count);
+    pub(crate) fn new(device: Option<Attachment>, config: &HbaConfig, now: Nanos) -> Self {
+        let power = Power::new(config.staggered_spin_up, config.hot_plug, device.is_some());
+        let wire = Wire::new(config.command_slots, power);
         let mut port = Self { wire, device };
         port.power_on(now);
         port
@@ -156,7 +167,7 @@ impl Port {
         let wire = &mut self.wire;
         wire.is = PxIs::empty();
         wire.ie = PxIs::empty();
-        wire.cmd = PxCmd::empty();
+        wire.reset_power();
         wire.sctl = 0;
         wire.serr = PxSerr::empty();
         wire.notifications = 0;
@@ -174,11 +185,12 @@ impl Port {
         wire.error = 0;
         wire.signature = 0xffff_ffff;
         wire.unposted = None;
-        if wire.link.is_down() {
+        if wire.link.is_down() || wire.is_switched_off() {
             return;
         }
         if let Some(device) = &mut self.device {
             wire.serr |= PxSerr::DIAG_X | PxSerr::DIAG_N;
+            wire.negotiate();
             // The device is there (COMINIT), and busy until it says otherwise (10.4.2): at once, if
             // it is no port multiplier that has nothing on device port 0.
             wire.status = Status::BSY;
@@ -202,7 +214,7 @@ impl Port {
 
     pub(crate) fn next_wakeup(&self) -> Option<Nanos> {
         let device = self.device.as_ref().and_then(|device| device.next_wakeup());
-        [device, self.link_wakeup()].into_iter().flatten().min()
+        [device, self.link_wakeup(), self.wire.power_wakeup()].into_iter().flatten().min()
     }
 
     pub(crate) fn device_mut(&mut self) -> Option<&mut dyn Device> {
@@ -257,6 +269,7 @@ impl Port {
             task_file_data: self.wire.tfd(),
             halted: self.wire.halted,
             link: self.link_state(),
+            link_power: self.wire.link_power(),
             counters: self.wire.counters,
             resets: self.wire.resets.iter().copied().collect(),
             engine: self
@@ -287,6 +300,7 @@ impl Port {
             PX_CI => wire.ci,
             PX_SNTF => u32::from(wire.notifications),
             PX_FBS => wire.read_fbs(),
+            PX_DEVSLP => wire.read_devslp(),
             _ => 0,
         }
     }
@@ -295,8 +309,8 @@ impl Port {
         match self.wire.sctl & 0xf {
             DET_OFFLINE => DET_OFFLINE,
             DET_COMRESET => 0,
-            _ if self.wire.link.is_down() => 0,
-            _ if self.device.is_some() => SSTS_UP_GEN3,
+            _ if self.wire.link.is_down() || self.wire.is_switched_off() => 0,
+            _ if self.device.is_some() => self.wire.power.ssts(),
             _ => 0,
         }
     }
@@ -335,8 +349,10 @@ impl Port {
             }
             PX_SNTF => wire.notifications &= !(bits as u16),
             PX_FBS => self.write_fbs(merged, now, memory),
+            PX_DEVSLP => wire.write_devslp(merged),
             _ => {}
         }
+        self.wire.rest(now);
     }
 
     fn write_cmd(&mut self, value: u32, now: Nanos, memory: &dyn GuestMemory) {
@@ -347,7 +363,9 @@ impl Port {
             self.wire.fbs.rest();
         }
         let kept = PxCmd::ST | PxCmd::FRE | PxCmd::PMA | PxCmd::ATAPI | PxCmd::DLAE;
-        self.wire.cmd = new & kept;
+        let was_up = self.wire.is_spun_up();
+        let power_bits = self.wire.power_bits(new);
+        self.wire.cmd = new & kept | power_bits;
         if was_running && !new.contains(PxCmd::ST) {
             self.stop(ResetKind::Stop, now);
         }
@@ -356,6 +374,8 @@ impl Port {
         {
             Plugged { wire: &mut self.wire, memory, from }.post(&fis, FIS_AREA_RFIS);
         }
+        self.spin(was_up, now, memory);
+        self.wire.request_power(value >> PX_CMD_ICC_SHIFT);
         if !was_running && self.wire.running() {
             self.wire.halted = false;
             self.issue(now, memory);
@@ -363,6 +383,7 @@ impl Port {
     }
 
     fn write_sctl(&mut self, value: u32, now: Nanos, memory: &dyn GuestMemory) {
+        let was_off = self.wire.is_switched_off();
         let old_det = self.wire.sctl & 0xf;
         let new_det = value & 0xf;
         self.wire.sctl = value & 0xfff;
@@ -370,7 +391,7 @@ impl Port {
             // Everything in flight ends here, not when the link comes back.
             self.stop(ResetKind::Comreset, now);
             self.wire.go_dark();
-            if self.device.is_some() && !is_down(old_det) && !self.wire.link.is_down() {
+            if self.device.is_some() && !was_off && !self.wire.link.is_down() {
                 self.wire.serr |= PxSerr::DIAG_N;
             }
         } else if is_down(old_det) && !is_down(new_det) {
@@ -409,12 +430,14 @@ impl Port {
             device.poll(now, &mut Plugged { wire: &mut self.wire, memory, from: 0 });
         }
         self.issue(now, memory);
+        self.wire.rest(now);
     }
 
     /// Fetches and executes commands for as long as the device takes them.
     fn issue(&mut self, now: Nanos, memory: &dyn GuestMemory) {
         while let Some(slot) = self.wire.next_slot() {
             let wire = &mut self.wire;
+            wire.wake();
             wire.current_slot = slot;
             wire.next_first = (slot + 1) % 32;
             wire.issued |= 1 << slot;

@@ -9,6 +9,7 @@ use freewheel_block::Nanos;
 
 use super::fbs::Fbs;
 use super::link::LinkFaults;
+use super::power::Power;
 use super::{PortCounters, RESETS_KEPT, ResetEvent, ResetKind};
 use crate::command::Command;
 use crate::registers::*;
@@ -19,7 +20,8 @@ pub(super) struct Wire {
     pub(super) fb: u64,
     pub(super) is: PxIs,
     pub(super) ie: PxIs,
-    /// ST, FRE and the bits without effect; the rest is derived.
+    /// What software has set, and SUD and POD where they cannot be switched off; the rest is
+    /// derived.
     pub(super) cmd: PxCmd,
     pub(super) current_slot: u8,
     /// The slot with the highest priority to be fetched next.
@@ -41,6 +43,7 @@ pub(super) struct Wire {
     pub(super) unposted: Option<(u8, DeviceFis)>,
     pub(super) awaits_signature: bool,
     pub(super) link: LinkFaults,
+    pub(super) power: Power,
     pub(super) commands: Box<[Command; 32]>,
     /// Where a command is fetched to, until it is known that the device gets it.
     pub(super) incoming: Command,
@@ -51,7 +54,7 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Everything at zero; [`Port`](super::Port) brings the link up.
-    pub(super) fn new(slot_count: u8) -> Self {
+    pub(super) fn new(slot_count: u8, power: Power) -> Self {
         Self {
             clb: 0,
             fb: 0,
@@ -74,6 +77,7 @@ impl Wire {
             unposted: None,
             awaits_signature: false,
             link: LinkFaults::default(),
+            power,
             commands: Box::new(core::array::from_fn(|_| Command::new())),
             incoming: Command::new(),
             slot_count,
@@ -91,7 +95,7 @@ impl Wire {
     }
 
     pub(super) fn read_cmd(&self) -> u32 {
-        let mut cmd = self.cmd | PxCmd::SUD | PxCmd::POD | PxCmd::FBSCP;
+        let mut cmd = self.cmd | self.power.hardware_bits() | PxCmd::FBSCP;
         cmd.set(PxCmd::FR, self.cmd.contains(PxCmd::FRE));
         cmd.set(PxCmd::CR, self.running());
         let ccs = if self.running() { u32::from(self.current_slot) } else { 0 };

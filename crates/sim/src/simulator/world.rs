@@ -68,7 +68,11 @@ impl World {
                 Some(Box::new(device) as Box<dyn Device>)
             })
             .collect();
-        let hba = Hba::new(HbaConfig { command_slots: config.tags }, devices, Nanos(1));
+        let hba = Hba::new(
+            HbaConfig { command_slots: config.tags, ..HbaConfig::default() },
+            devices,
+            Nanos(1),
+        );
         let mut world = Self {
             config: config.clone(),
             hba,
