@@ -1,6 +1,10 @@
 //! The HBA: generic host control (3.1), the ports, and the interrupt (10.7).
 
+mod coalescing;
+mod enclosure;
+mod hand_off;
 mod hot_plug;
+mod interrupt;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -9,7 +13,13 @@ use freewheel_ata::Device;
 use freewheel_block::Nanos;
 use freewheel_block::fault::LinkFault;
 
+use coalescing::Coalescing;
+use enclosure::Enclosure;
+pub use enclosure::Leds;
+use hand_off::HandOff;
 pub use hot_plug::HotPlug;
+pub use interrupt::Interrupt;
+use interrupt::Interrupts;
 
 use crate::memory::GuestMemory;
 use crate::port::pmp::PlugError;
@@ -36,22 +46,14 @@ impl Default for HbaConfig {
     }
 }
 
-/// The interrupt, for the owner to pass on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Interrupt {
-    /// The level of the interrupt pin.
-    pub level: bool,
-    /// A message is to be sent, where messages are enabled (10.7.2).
-    pub message: bool,
-}
-
 /// An AHCI host bus adapter. See the [crate's documentation](crate).
 pub struct Hba {
     config: HbaConfig,
-    interrupt_enable: bool,
-    is: u32,
     ports: Vec<Port>,
-    message: bool,
+    interrupts: Interrupts,
+    coalescing: Coalescing,
+    enclosure: Enclosure,
+    hand_off: HandOff,
 }
 
 impl Hba {
@@ -76,8 +78,13 @@ impl Hba {
     ) -> Self {
         assert!((1..=32).contains(&devices.len()), "1 to 32 ports");
         assert!((1..=32).contains(&config.command_slots), "1 to 32 command slots");
-        let ports = devices.into_iter().map(|device| Port::new(device, &config, now)).collect();
-        Self { config, interrupt_enable: false, is: 0, ports, message: false }
+        let coalescing = Coalescing::new(devices.len());
+        let sources = devices.len() + usize::from(coalescing.is_supported());
+        let interrupts = Interrupts::new(sources.next_power_of_two() as u32);
+        let ports: Vec<Port> =
+            devices.into_iter().map(|device| Port::new(device, &config, now)).collect();
+        let (enclosure, hand_off) = (Enclosure::new(), HandOff::default());
+        Self { config, ports, interrupts, coalescing, enclosure, hand_off }
     }
 
     /// Reads registers. Any offset and length: what is not there reads as zero.
@@ -116,7 +123,7 @@ impl Hba {
             at = at.wrapping_add(count as u64);
             rest = &rest[count..];
         }
-        self.update_interrupt();
+        self.update_interrupt(now);
     }
 
     fn port_at(&mut self, offset: u64) -> Option<(&mut Port, u32)> {
@@ -130,26 +137,38 @@ impl Hba {
         if let Some((port, register)) = self.port_at(offset) {
             return port.read(register);
         }
-        match u32::try_from(offset).unwrap_or(u32::MAX) {
+        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        match offset {
             CAP => self.capabilities(),
             GHC => {
                 let mut ghc = Ghc::AE;
-                ghc.set(Ghc::IE, self.interrupt_enable);
+                ghc.set(Ghc::IE, self.interrupts.is_enabled());
+                ghc.set(Ghc::MRSM, self.interrupts.is_reverted());
                 ghc.bits()
             }
-            IS => self.is,
-            PI => u32::MAX >> (32 - self.ports.len()),
+            IS => self.interrupts.is(),
+            PI => self.ports_implemented(),
             VS => 0x0001_0301,
-            CAP2 => (Cap2::SDS | Cap2::SADM).bits(),
-            _ => 0,
+            CCC_CTL => self.coalescing.read_control(),
+            CCC_PORTS => self.coalescing.ports(),
+            EM_LOC => Enclosure::location(),
+            EM_CTL => Enclosure::read_control(),
+            CAP2 => (Cap2::BOH | Cap2::SDS | Cap2::SADM).bits(),
+            BOHC => self.hand_off.read(),
+            _ => self.enclosure.buffer_mut(offset).map_or(0, |dword| *dword),
         }
+    }
+
+    fn ports_implemented(&self) -> u32 {
+        u32::MAX >> (32 - self.ports.len())
     }
 
     fn capabilities(&self) -> u32 {
         let multipliers = Cap::SPM | Cap::FBSS | Cap::SSNTF;
         let mut flags = Cap::PMD | Cap::SAM | Cap::ISS_GEN3 | Cap::SCLO | Cap::SNCQ | Cap::S64A;
         flags |= multipliers;
-        flags |= Cap::PSC | Cap::SSC | Cap::SALP;
+        flags |= Cap::PSC | Cap::SSC | Cap::SALP | Cap::EMS;
+        flags.set(Cap::CCCS, self.coalescing.is_supported());
         flags.set(Cap::SSS, self.config.staggered_spin_up);
         flags.set(Cap::SMPS, self.config.hot_plug == HotPlug::PresenceSwitch);
         let slots = u32::from(self.config.command_slots) - 1;
@@ -166,27 +185,42 @@ impl Hba {
     ) {
         if let Some((port, register)) = self.port_at(offset) {
             port.write(register, value, mask, now, memory);
+            if register == PX_IS {
+                let index = (offset - u64::from(PORTS)) / u64::from(PORT_STRIDE);
+                self.interrupts.acknowledge_port(index as usize);
+            }
             return;
         }
-        match u32::try_from(offset).unwrap_or(u32::MAX) {
+        let merged = self.read_dword(offset) & !mask | value & mask;
+        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        match offset {
             GHC => {
-                let ghc = Ghc::from_bits_truncate(self.read_dword(offset) & !mask | value & mask);
+                let ghc = Ghc::from_bits_truncate(merged);
                 if ghc.contains(Ghc::HR) {
                     self.reset(ResetKind::HbaReset, now);
                 } else {
-                    let enable = ghc.contains(Ghc::IE);
-                    self.message |= enable && !self.interrupt_enable && self.is != 0;
-                    self.interrupt_enable = enable;
+                    self.interrupts.enable(ghc.contains(Ghc::IE));
                 }
             }
             IS => {
-                self.is &= !(value & mask);
-                // A port that still has something to say says it again; what is left after a
-                // write is announced by a new message (10.7.2.1).
-                self.is |= self.pending_ports();
-                self.message |= self.interrupt_enable && self.is != 0;
+                let pending = self.pending_ports();
+                self.interrupts.acknowledge(value & mask, pending);
             }
-            _ => {}
+            CCC_CTL => {
+                let completed_total = self.completed_total(self.coalescing.ports());
+                self.coalescing.write_control(merged, completed_total);
+            }
+            CCC_PORTS => {
+                let ports = merged & self.ports_implemented();
+                self.coalescing.select(ports, self.completed_total(ports));
+            }
+            EM_CTL => self.enclosure.write_control(value & mask),
+            BOHC => self.hand_off.write(value, mask),
+            _ => {
+                if let Some(dword) = self.enclosure.buffer_mut(offset) {
+                    *dword = merged;
+                }
+            }
         }
     }
 
@@ -199,25 +233,40 @@ impl Hba {
         pending
     }
 
-    fn update_interrupt(&mut self) {
-        let before = self.is;
-        self.is |= self.pending_ports();
-        self.message |= self.interrupt_enable && before == 0 && self.is != 0;
+    /// The ports with a bit in `mask`.
+    fn select_ports(&self, mask: u32) -> impl Iterator<Item = &Port> {
+        let indexed = self.ports.iter().enumerate();
+        indexed.filter(move |(index, _)| mask & 1 << index != 0).map(|(_, port)| port)
+    }
+
+    fn completed_total(&self, ports: u32) -> u64 {
+        self.select_ports(ports).map(|port| port.counters().completed_total).sum()
+    }
+
+    fn update_interrupt(&mut self, now: Nanos) {
+        let pending = self.pending_ports();
+        let coalesced = self.coalescing.ports();
+        let completed_total = self.completed_total(coalesced);
+        let outstanding = self.select_ports(coalesced).any(Port::has_outstanding);
+        let events = self.coalescing.follow(completed_total, outstanding, now);
+        self.interrupts.follow(pending, events);
     }
 
     fn reset(&mut self, kind: ResetKind, now: Nanos) {
         for port in &mut self.ports {
             port.reset(kind, now);
         }
-        self.interrupt_enable = false;
-        self.is = 0;
-        self.message = false;
+        self.coalescing = Coalescing::new(self.ports.len());
+        self.interrupts.reset();
     }
 
     /// Resets the function: everything is cancelled and as it was at power-on. Touches no guest
     /// memory and never waits; also for when the VMM has gone.
     pub fn reset_function(&mut self, now: Nanos) {
         self.reset(ResetKind::FunctionReset, now);
+        self.interrupts = Interrupts::new(self.interrupts.requested());
+        self.enclosure = Enclosure::new();
+        self.hand_off = HandOff::default();
     }
 
     /// Lets what the devices have finished reach memory and registers. All that completes in one
@@ -226,7 +275,7 @@ impl Hba {
         for port in &mut self.ports {
             port.poll(now, memory);
         }
-        self.update_interrupt();
+        self.update_interrupt(now);
     }
 
     /// Injects a fault into the link of `port`. A drop happens at once, and cancels at once; the
@@ -243,7 +292,7 @@ impl Hba {
             return Err(LinkFaultError::NoDevice(port));
         }
         target.inject(fault, now);
-        self.update_interrupt();
+        self.update_interrupt(now);
         Ok(())
     }
 
@@ -258,21 +307,31 @@ impl Hba {
     pub fn release_link_faults(&mut self, now: Nanos, memory: &dyn GuestMemory) -> usize {
         let released = self.ports.iter_mut().map(|port| port.release_link(now, memory));
         let count = released.filter(|released| *released).count();
-        self.update_interrupt();
+        self.update_interrupt(now);
         count
+    }
+
+    /// How many interrupt messages the HBA asks for, a power of two up to 32: what the function's
+    /// MSI capability has as Multiple Message Capable.
+    pub fn messages_requested(&self) -> u32 {
+        self.interrupts.requested()
+    }
+
+    /// The guest has allocated so many interrupt messages; 0 if messages are disabled. With fewer than
+    /// were asked for, the first one is for everything (GHC.MRSM).
+    pub fn set_messages(&mut self, allocated: u32) {
+        self.interrupts.allocate(allocated);
     }
 
     /// Takes the state of the interrupt; a message is reported once.
     pub fn take_interrupt(&mut self) -> Interrupt {
-        Interrupt {
-            level: self.interrupt_enable && self.is != 0,
-            message: core::mem::take(&mut self.message),
-        }
+        self.interrupts.take()
     }
 
     /// When [`Hba::poll`] is due even if nothing woke the owner.
     pub fn next_wakeup(&self) -> Option<Nanos> {
-        self.ports.iter().filter_map(Port::next_wakeup).min()
+        let ports = self.ports.iter().filter_map(Port::next_wakeup);
+        ports.chain(self.coalescing.next_wakeup()).min()
     }
 
     /// Stops and resets so far, of all ports: to be compared around a register write.
@@ -282,7 +341,12 @@ impl Hba {
 
     /// The state of every port.
     pub fn status(&self, now: Nanos) -> Vec<PortStatus> {
-        self.ports.iter().enumerate().map(|(index, port)| port.status(index, now)).collect()
+        let indexed = self.ports.iter().enumerate();
+        let status = indexed.map(|(index, port)| PortStatus {
+            leds: self.enclosure.leds(index, port.has_outstanding()),
+            ..port.status(index, now)
+        });
+        status.collect()
     }
 
     /// The device on `port`.
@@ -308,7 +372,7 @@ impl Hba {
         let target = self.ports.get_mut(port).ok_or(PlugError::NoMultiplier(port))?;
         let plugged = target.plug_behind(pm_port, device, now, memory);
         plugged.ok_or(PlugError::NoMultiplier(port))??;
-        self.update_interrupt();
+        self.update_interrupt(now);
         Ok(())
     }
 
@@ -322,7 +386,7 @@ impl Hba {
         memory: &dyn GuestMemory,
     ) -> Option<Box<dyn Device>> {
         let device = self.ports.get_mut(port)?.unplug_behind(pm_port, now, memory);
-        self.update_interrupt();
+        self.update_interrupt(now);
         device
     }
 }

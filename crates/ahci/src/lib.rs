@@ -30,7 +30,7 @@ mod memory;
 mod port;
 pub mod registers;
 
-pub use hba::{ABAR_LEN_BYTES, Hba, HbaConfig, HotPlug, Interrupt};
+pub use hba::{ABAR_LEN_BYTES, Hba, HbaConfig, HotPlug, Interrupt, Leds};
 pub use memory::{BusError, GuestMemory};
 pub use port::pmp::{self, DevicePortStatus, PlugError, PortMultiplier};
 pub use port::{

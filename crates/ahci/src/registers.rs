@@ -12,8 +12,22 @@ pub const IS: u32 = 0x08;
 pub const PI: u32 = 0x0c;
 /// AHCI version (3.1.5).
 pub const VS: u32 = 0x10;
+/// Command completion coalescing control (3.1.6).
+pub const CCC_CTL: u32 = 0x14;
+/// Command completion coalescing ports (3.1.7).
+pub const CCC_PORTS: u32 = 0x18;
+/// Enclosure management location (3.1.8).
+pub const EM_LOC: u32 = 0x1c;
+/// Enclosure management control (3.1.9).
+pub const EM_CTL: u32 = 0x20;
 /// HBA capabilities extended (3.1.10).
 pub const CAP2: u32 = 0x24;
+/// BIOS/OS hand-off control and status (3.1.11).
+pub const BOHC: u32 = 0x28;
+/// The message buffer of enclosure management, in the space that is the vendor's (3).
+pub const EM_BUFFER: u32 = 0xa0;
+/// Its size.
+pub const EM_BUFFER_BYTES: u32 = 0x60;
 
 /// Where the ports' registers start.
 pub const PORTS: u32 = 0x100;
@@ -66,6 +80,10 @@ bitflags! {
     /// Bits of CAP that this HBA sets (3.1.1).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Cap: u32 {
+        /// Enclosure management.
+        const EMS = 1 << 6;
+        /// Command completion coalescing.
+        const CCCS = 1 << 7;
         /// Partial state capable.
         const PSC = 1 << 13;
         /// Slumber state capable.
@@ -101,6 +119,8 @@ bitflags! {
     /// Bits of CAP2 that this HBA sets (3.1.10).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Cap2: u32 {
+        /// BIOS/OS hand-off.
+        const BOH = 1 << 0;
         /// Device sleep.
         const SDS = 1 << 3;
         /// Aggressive device sleep management.
@@ -116,6 +136,8 @@ bitflags! {
         const HR = 1 << 0;
         /// Interrupt enable.
         const IE = 1 << 1;
+        /// MSI revert to single message.
+        const MRSM = 1 << 2;
         /// AHCI enable.
         const AE = 1 << 31;
     }

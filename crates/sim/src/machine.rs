@@ -60,7 +60,7 @@ impl Machine {
             }
         }
         self.calls_total += 1;
-        self.messages_total += u64::from(self.hba.take_interrupt().message);
+        self.messages_total += u64::from(self.hba.take_interrupt().messages.count_ones());
         result
     }
 

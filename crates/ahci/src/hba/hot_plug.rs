@@ -31,7 +31,7 @@ impl Hba {
     /// the caller's now.
     pub fn detach(&mut self, port: usize, now: Nanos) -> Option<Attachment> {
         let device = self.ports.get_mut(port)?.detach(now);
-        self.update_interrupt();
+        self.update_interrupt(now);
         device
     }
 
@@ -48,7 +48,7 @@ impl Hba {
             Some(target) if !target.has_device() => target.attach(device, now, memory),
             _ => return Err(device),
         }
-        self.update_interrupt();
+        self.update_interrupt(now);
         Ok(())
     }
 }

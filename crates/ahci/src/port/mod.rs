@@ -28,7 +28,7 @@ use power::Power;
 use receive::Plugged;
 use wire::Wire;
 
-use crate::hba::HbaConfig;
+use crate::hba::{HbaConfig, Leds};
 use crate::memory::GuestMemory;
 use crate::registers::*;
 
@@ -94,6 +94,8 @@ pub struct ResetEvent {
 pub struct PortCounters {
     /// Commands fetched from command lists.
     pub commands_total: u64,
+    /// Commands that have ended well.
+    pub completed_total: u64,
     /// Fatal errors that halted the port.
     pub fatal_total: u64,
     /// Commands cancelled by a stop or reset.
@@ -119,6 +121,8 @@ pub struct PortStatus {
     pub link: LinkState,
     /// The power state of the link, if it is up.
     pub link_power: LinkPower,
+    /// Its LEDs.
+    pub leds: Leds,
     /// The totals.
     pub counters: PortCounters,
     /// The latest stops and resets, oldest first.
@@ -208,6 +212,11 @@ impl Port {
         self.wire.effective_is().intersects(self.wire.ie)
     }
 
+    /// Whether commands are in PxCI or PxSACT.
+    pub(crate) fn has_outstanding(&self) -> bool {
+        self.wire.ci | self.wire.sact != 0
+    }
+
     pub(crate) fn counters(&self) -> PortCounters {
         self.wire.counters
     }
@@ -270,6 +279,7 @@ impl Port {
             halted: self.wire.halted,
             link: self.link_state(),
             link_power: self.wire.link_power(),
+            leds: Leds::default(),
             counters: self.wire.counters,
             resets: self.wire.resets.iter().copied().collect(),
             engine: self

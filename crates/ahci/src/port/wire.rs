@@ -167,6 +167,7 @@ impl Wire {
         self.ci &= !(1 << slot);
         self.issued &= !(1 << slot);
         if self.sact & 1 << slot == 0 {
+            self.counters.completed_total += 1;
             self.commands[usize::from(slot)].forget();
         }
     }
@@ -178,6 +179,7 @@ impl Wire {
                 self.commands[slot].forget();
             }
         }
+        self.counters.completed_total += u64::from((self.sact & slots).count_ones());
         self.sact &= !slots;
     }
 }

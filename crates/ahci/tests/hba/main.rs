@@ -1,6 +1,10 @@
 //! The HBA at the level of registers, with devices that do what a test tells them to.
 
 mod causes;
+mod coalescing;
+mod enclosure;
+mod hand_off;
 mod hot_plug;
+mod messages;
 mod power;
 mod support;
