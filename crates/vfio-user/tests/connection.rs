@@ -317,11 +317,11 @@ fn inta_through_the_socket() {
     rig.set_irqs(0, 0x11, 1, &[]).unwrap();
     assert_eq!(fired(&fd), 0, "the unmask has seen the level as it is");
     // A completion outside any message.
-    rig.conn.set_interrupt(true, true);
+    rig.conn.set_interrupt(true, 1);
     assert_eq!(fired(&fd), 1);
     rig.set_irqs(0, 0x21, 0, &[]).unwrap();
-    rig.conn.set_interrupt(false, false);
-    rig.conn.set_interrupt(true, true);
+    rig.conn.set_interrupt(false, 0);
+    rig.conn.set_interrupt(true, 1);
     assert_eq!(fired(&fd), 0, "de-assigned");
 }
 
@@ -332,10 +332,10 @@ fn msi_through_the_socket() {
     rig.set_irqs(0, 0x24, 1, &[intx.as_fd()]).unwrap();
     // QEMU's order: enable in configuration space, then the eventfd.
     rig.write(REGION_CONFIG, MSI_OFFSET as u64 + 2, &[0x81, 0]).unwrap();
-    rig.conn.set_interrupt(true, true);
+    rig.conn.set_interrupt(true, 1);
     rig.set_irqs(1, 0x24, 1, &[msi.as_fd()]).unwrap();
     assert_eq!((fired(&intx), fired(&msi)), (0, 1), "the event was kept");
-    rig.conn.set_interrupt(true, true);
+    rig.conn.set_interrupt(true, 1);
     assert_eq!((fired(&intx), fired(&msi)), (0, 1));
     rig.write(REGION_CONFIG, MSI_OFFSET as u64 + 2, &[0x80, 0]).unwrap();
     assert_eq!((fired(&intx), fired(&msi)), (1, 0), "back to INTA, which is asserted");

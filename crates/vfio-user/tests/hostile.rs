@@ -114,13 +114,13 @@ fn messages_may_come_byte_by_byte() {
 #[test]
 fn too_many_descriptors_end_it() {
     let file = memfd(4096);
-    let fds = [file.as_fd(); 9];
-    for count in [8, 9] {
+    let fds = [file.as_fd(); 33];
+    for count in [32, 33] {
         let mut rig = Rig::new();
         let bytes = message(13, 16, 0, &[]);
         rig.client.send_raw(&bytes, &fds[..count]).unwrap();
         let expected =
-            if count == 9 { Err(ProtocolError::TooManyDescriptors.into()) } else { Ok(()) };
+            if count == 33 { Err(ProtocolError::TooManyDescriptors.into()) } else { Ok(()) };
         assert_eq!(rig.turn(), expected);
     }
     // Also if they come in portions with the parts of one message.

@@ -40,7 +40,7 @@ impl Enclosure {
 
     /// EM_LOC.
     pub(super) fn location() -> u32 {
-        EM_BUFFER / 4 << 16 | EM_BUFFER_BYTES / 4
+        ((EM_BUFFER / 4) << 16) | (EM_BUFFER_BYTES / 4)
     }
 
     pub(super) fn read_control() -> u32 {

@@ -116,6 +116,10 @@ impl Device for Controller {
 
     fn interrupt(&mut self) -> Option<Interrupt> {
         let interrupt = self.hba.take_interrupt();
-        Some(Interrupt { level: interrupt.level, msi_edge: interrupt.message })
+        Some(Interrupt { level: interrupt.level, messages: interrupt.messages })
+    }
+
+    fn messages_allocated(&mut self, count: u32) {
+        self.hba.set_messages(count);
     }
 }

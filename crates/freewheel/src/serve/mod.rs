@@ -129,6 +129,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     for (port, fault) in link_faults {
         hba.inject_link_fault(port, fault, clock.now())?;
     }
+    let messages = hba.messages_requested();
     let server = Server {
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         controller: Controller::new(hba, clock),
@@ -139,6 +140,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         peer: None,
         identity: PciIdentity {
             bar5_size: PciIdentity::bar5_size_for(ports.count as u32),
+            messages,
             ..PciIdentity::default()
         },
         control,
@@ -493,7 +495,7 @@ impl Server {
             Some(Peer { connection, .. }) => {
                 self.controller.hba.poll(now, &Bus(connection.dma()));
                 let interrupt = self.controller.hba.take_interrupt();
-                connection.set_interrupt(interrupt.level, interrupt.message);
+                connection.set_interrupt(interrupt.level, interrupt.messages);
             }
             None => self.controller.hba.poll(now, &NoMemory),
         }

@@ -35,6 +35,11 @@ pub(super) fn status(subject: &mut Subject<'_>) -> Value {
         tree["sata_active"] = json!(port.sata_active);
         tree["task_file_data"] = json!(port.task_file_data);
         tree["link"] = json!(link(port.link));
+        tree["leds"] = json!({
+            "activity": port.leds.activity,
+            "locate": port.leds.locate,
+            "fault": port.leds.fault,
+        });
         tree["halted"] = json!(port.halted);
         tree["commands_total"] = json!(port.counters.commands_total);
         tree["state_file"] = state_files.status(index);

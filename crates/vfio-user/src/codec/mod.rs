@@ -38,8 +38,12 @@ pub const MAX_DATA_XFER: usize = 1 << 20;
 /// The largest payload of any message: a region write of [`MAX_DATA_XFER`] bytes.
 pub const MAX_PAYLOAD: usize = 16 + MAX_DATA_XFER;
 
-/// The most file descriptors that one message may carry.
-pub const MAX_FDS: usize = 8;
+/// The most file descriptors that one message may carry: an eventfd for each interrupt message.
+pub const MAX_FDS: usize = 32;
+
+/// What is told to the peer of that (capability `max_msg_fds`): QEMU refuses a peer that says more than
+/// 16, and sends more in several messages. Not every client listens.
+pub const AGREED_FDS: usize = 8;
 
 /// The most DMA ranges at a time; the specification's default of `max_dma_maps`.
 pub const MAX_DMA_MAPS: usize = 65_535;

@@ -218,7 +218,7 @@ fn qemu_gets_its_version_and_a_reply_that_fits() {
     assert_eq!((answer.major, answer.minor), (0, 0), "never higher than proposed");
     let capabilities = answer.capabilities.unwrap();
     assert_eq!(capabilities.write_multiple, Some(true));
-    assert_eq!(capabilities.max_msg_fds, Some(MAX_FDS as u64));
+    assert_eq!(capabilities.max_msg_fds, Some(AGREED_FDS as u64));
     assert_eq!(capabilities.max_dma_maps, Some(65_535));
     assert_eq!(capabilities.pgsizes, Some(4096));
 }

@@ -6,7 +6,7 @@
 
 use super::layout::RawVersion;
 use super::request::PayloadError;
-use super::{MAX_DATA_XFER, MAX_DMA_MAPS, MAX_FDS, PAGE_SIZE, VERSION};
+use super::{AGREED_FDS, MAX_DATA_XFER, MAX_DMA_MAPS, PAGE_SIZE, VERSION};
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -93,7 +93,7 @@ impl VersionRequest {
             return encode(VERSION.0, minor, None);
         };
         let mut ours = Capabilities {
-            max_msg_fds: proposed.max_msg_fds.and(Some(MAX_FDS as u64)),
+            max_msg_fds: proposed.max_msg_fds.and(Some(AGREED_FDS as u64)),
             max_data_xfer_size: proposed.max_data_xfer_size.and(Some(MAX_DATA_XFER as u64)),
             max_dma_maps: proposed.max_dma_maps.map(|theirs| theirs.min(MAX_DMA_MAPS as u64)),
             pgsizes: proposed.pgsizes.and(Some(PAGE_SIZE)),

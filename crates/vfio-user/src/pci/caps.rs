@@ -1,5 +1,6 @@
 //! The capability list: MSI, power management, SATA, at the places where an ICH9 has them.
 
+use super::PciIdentity;
 use super::config::Space;
 
 /// Where the MSI capability begins.
@@ -13,6 +14,9 @@ pub const SATA_OFFSET: usize = 0xa8;
 pub(super) const MSI_CONTROL: usize = MSI_OFFSET + 2;
 /// MSI Enable, in the low byte of message control.
 pub(super) const MSI_ENABLE: u8 = 1;
+/// Where Multiple Message Capable and Multiple Message Enable stand in it: logarithms.
+pub(super) const MSI_CAPABLE_SHIFT: u8 = 1;
+pub(super) const MSI_ALLOCATED_SHIFT: u8 = 4;
 /// Power management control and status (PM 1.2 section 3.2.4).
 pub(super) const PMCSR: usize = PM_OFFSET + 4;
 /// The power state in PMCSR.
@@ -29,20 +33,22 @@ const CAP_ID_MSI: u8 = 0x05;
 const CAP_ID_SATA: u8 = 0x12;
 
 /// Writes the list into a space, and the pointer to it.
-pub(super) fn install(space: &mut Space, bar5_size: u32) {
+pub(super) fn install(space: &mut Space, identity: &PciIdentity) {
     space.set_u8(0x34, MSI_OFFSET as u8);
-    msi(space, PM_OFFSET as u8);
+    msi(space, PM_OFFSET as u8, identity.messages);
     power_management(space, SATA_OFFSET as u8);
-    sata(space, bar5_size);
+    sata(space, identity.bar5_size);
 }
 
-/// MSI with 64-bit addresses and one vector (PCI 3.0 section 6.8.1). No masking per vector:
-/// message control bit 8 is zero.
-fn msi(space: &mut Space, next: u8) {
+/// MSI with 64-bit addresses (PCI 3.0 section 6.8.1). No masking per vector: message control bit 8
+/// is zero.
+fn msi(space: &mut Space, next: u8, messages: u32) {
     space.set_u8(MSI_OFFSET, CAP_ID_MSI);
     space.set_u8(MSI_OFFSET + 1, next);
-    space.set_u16(MSI_CONTROL, 1 << 7);
-    space.allow(MSI_CONTROL, &[MSI_ENABLE]);
+    let capable = messages.trailing_zeros() as u16;
+    space.set_u16(MSI_CONTROL, 1 << 7 | capable << MSI_CAPABLE_SHIFT);
+    let allocated = if capable > 0 { 7 << MSI_ALLOCATED_SHIFT } else { 0 };
+    space.allow(MSI_CONTROL, &[MSI_ENABLE | allocated]);
     // Message address: dword aligned; upper address; data.
     space.allow(MSI_OFFSET + 4, &[0xfc, 0xff, 0xff, 0xff]);
     space.allow(MSI_OFFSET + 8, &[0xff; 4]);

@@ -1,7 +1,10 @@
 //! The configuration space: 256 bytes, what a guest may change of them, and what they mean.
 
 use super::PciIdentity;
-use super::caps::{self, D3HOT, IDP_DATA, IDP_INDEX, MSI_CONTROL, MSI_ENABLE, PMCSR, PMCSR_STATE};
+use super::caps::{
+    self, D3HOT, IDP_DATA, IDP_INDEX, MSI_ALLOCATED_SHIFT, MSI_CAPABLE_SHIFT, MSI_CONTROL,
+    MSI_ENABLE, PMCSR, PMCSR_STATE,
+};
 
 /// Size of the configuration space.
 pub const CONFIG_SIZE: usize = 256;
@@ -67,6 +70,8 @@ pub struct InterruptRoute {
     pub msi_enabled: bool,
     /// Messages can be sent now: MSI is enabled, the bus may be mastered, the function is in D0.
     pub msi_open: bool,
+    /// How many messages the guest has allocated; 0 without MSI.
+    pub messages: u32,
     /// INTA can be asserted now: no MSI, Interrupt Disable is clear, the function is in D0.
     pub intx_open: bool,
 }
@@ -91,7 +96,8 @@ impl PciConfig {
     #[must_use]
     pub fn new(identity: PciIdentity) -> Self {
         let bar5_size = identity.bar5_size.clamp(4096, 1 << 20).next_power_of_two();
-        let identity = PciIdentity { bar5_size, ..identity };
+        let messages = identity.messages.clamp(1, 32).next_power_of_two();
+        let identity = PciIdentity { bar5_size, messages, ..identity };
         let mut space = Space { bytes: [0; CONFIG_SIZE], writable: [0; CONFIG_SIZE] };
         space.set_u16(VENDOR, identity.vendor);
         space.set_u16(DEVICE, identity.device);
@@ -114,7 +120,7 @@ impl PciConfig {
         space.set_u16(SUBSYSTEM, identity.subsystem);
         space.allow(INTERRUPT_LINE, &[0xff]);
         space.set_u8(INTERRUPT_PIN, 1);
-        caps::install(&mut space, bar5_size);
+        caps::install(&mut space, &identity);
         Self { identity, space }
     }
 
@@ -184,11 +190,17 @@ impl PciConfig {
     /// Which ways an interrupt can take.
     #[must_use]
     pub fn interrupt_route(&self) -> InterruptRoute {
-        let msi_enabled = self.space.bytes[MSI_CONTROL] & MSI_ENABLE != 0;
+        let control = self.space.bytes[MSI_CONTROL];
+        let msi_enabled = control & MSI_ENABLE != 0;
+        // A guest that allocates more than were asked for has broken the rules; it gets those.
+        let (capable, allocated) =
+            (control >> MSI_CAPABLE_SHIFT & 7, control >> MSI_ALLOCATED_SHIFT & 7);
+        let messages = if msi_enabled { 1 << allocated.min(capable) } else { 0 };
         let intx_disabled = self.space.bytes[COMMAND + 1] & COMMAND_INTX_DISABLE_HIGH != 0;
         InterruptRoute {
             msi_enabled,
             msi_open: msi_enabled && self.bus_master(),
+            messages,
             intx_open: !msi_enabled && !intx_disabled && self.in_d0(),
         }
     }

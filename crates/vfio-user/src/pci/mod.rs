@@ -36,6 +36,9 @@ pub struct PciIdentity {
     pub revision: u8,
     /// Size of BAR5 in bytes: a power of two, at least 4096.
     pub bar5_size: u32,
+    /// How many interrupt messages the function asks for, a power of two up to 32; others are
+    /// rounded to one.
+    pub messages: u32,
 }
 
 impl PciIdentity {
@@ -67,6 +70,7 @@ impl Default for PciIdentity {
             subsystem: 0x2922,
             revision: 2,
             bar5_size: 4096,
+            messages: 1,
         }
     }
 }

@@ -113,6 +113,24 @@ fn msi_can_be_programmed() {
 }
 
 #[test]
+fn many_messages_can_be_asked_for_and_fewer_allocated() {
+    for (asked, capable) in [(1, 0), (2, 1), (8, 3), (32, 5), (0, 0), (5, 3), (u32::MAX, 5)] {
+        let identity = PciIdentity { messages: asked, ..Default::default() };
+        let mut config = PciConfig::new(identity);
+        let control = read::<2>(&config, MSI_OFFSET + 2);
+        assert_eq!(control, (0x80_u16 | capable << 1).to_le_bytes(), "{asked}");
+        assert_eq!(config.interrupt_route().messages, 0);
+        for allocated in 0..8_u16 {
+            config.write(MSI_OFFSET + 2, &(allocated << 4 | 1).to_le_bytes());
+            let messages = config.interrupt_route().messages;
+            assert_eq!(messages, 1 << allocated.min(capable), "{asked}, {allocated}");
+        }
+        config.write(MSI_OFFSET + 2, &[0xfe]);
+        assert_eq!(config.interrupt_route().messages, 0);
+    }
+}
+
+#[test]
 fn interrupt_disable_silences_inta_only() {
     let mut config = config();
     config.write(5, &[4]);

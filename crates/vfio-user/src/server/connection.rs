@@ -86,8 +86,8 @@ impl Connection {
 
     /// Follows a change of the device's interrupt: fires the eventfd that the guest has set up,
     /// now or as soon as it may be fired.
-    pub fn set_interrupt(&mut self, level: bool, msi_edge: bool) {
-        self.function.set_interrupt(Interrupt { level, msi_edge });
+    pub fn set_interrupt(&mut self, level: bool, messages: u32) {
+        self.function.set_interrupt(Interrupt { level, messages });
     }
 
     /// Guest memory, for completions that are not an answer to a message.

@@ -7,9 +7,9 @@ use crate::dma::DmaSpace;
 pub struct Interrupt {
     /// Whether the device requests service: the level that INTA would have.
     pub level: bool,
-    /// Whether there has been an event since the last time that calls for a message, even if the
-    /// level never fell in between.
-    pub msi_edge: bool,
+    /// The messages that events since the last time call for, a bit each, even if the level never
+    /// fell in between.
+    pub messages: u32,
 }
 
 /// The device that a connection serves. No method may block.
@@ -23,11 +23,17 @@ pub trait Device {
     /// The function is reset. Ends at once, whatever is in flight (contract C1).
     fn reset(&mut self, dma: &DmaSpace);
 
-    /// The interrupt after the call that has just returned; clears the edge. The connection asks
+    /// The interrupt after the call that has just returned; takes the messages. The connection asks
     /// after each call, so that an unmask in the same batch sees the level as it is. A device that
     /// answers none leaves it to its owner to call [`crate::Connection::set_interrupt`].
     fn interrupt(&mut self) -> Option<Interrupt> {
         None
+    }
+
+    /// The guest has allocated so many messages, 0 if it has disabled them. The function announces
+    /// [`crate::PciIdentity::messages`]; a guest may allocate fewer.
+    fn messages_allocated(&mut self, count: u32) {
+        let _ = count;
     }
 
     /// Whether the owner wants its thread back: asked after each message, so that a guest whose

@@ -68,7 +68,7 @@ fn refuse<T>(errno: Errno, why: impl ToString) -> Result<T, Refusal> {
 
 impl Function {
     pub(super) fn new(config: PciConfig) -> Self {
-        let mut interrupts = Interrupts::default();
+        let mut interrupts = Interrupts::new(config.identity().messages);
         interrupts.reset(config.interrupt_route());
         Self { config, dma: DmaSpace::new(), interrupts, data: Vec::new() }
     }
@@ -140,7 +140,7 @@ impl Function {
                 let RegionInfo { index, .. } = self.region_info(*index)?;
                 Ok(Outcome::NoRegionIoFds { index })
             }
-            Request::DeviceGetIrqInfo { index } => match Interrupts::info(*index) {
+            Request::DeviceGetIrqInfo { index } => match self.interrupts.info(*index) {
                 Ok(info) => Ok(Outcome::IrqInfo(info)),
                 Err(error) => refuse(error.errno(), error),
             },
@@ -182,6 +182,7 @@ impl Function {
         self.dma.set_bus_master(false);
         self.interrupts.reset(self.config.interrupt_route());
         device.reset(&self.dma);
+        device.messages_allocated(self.config.interrupt_route().messages);
         self.follow(device);
     }
 
@@ -255,11 +256,17 @@ impl Function {
             device.mmio_write(&self.dma, pair.offset, data);
             self.follow(device);
         } else {
+            let messages = self.config.interrupt_route().messages;
             self.config.write(offset as usize, data);
             let bus_master = self.config.bus_master();
             let changed = bus_master != self.dma.bus_master();
             self.dma.set_bus_master(bus_master);
-            self.interrupts.set_route(self.config.interrupt_route());
+            let route = self.config.interrupt_route();
+            self.interrupts.set_route(route);
+            if route.messages != messages {
+                device.messages_allocated(route.messages);
+                self.follow(device);
+            }
             if changed {
                 device.bus_master_changed(bus_master);
                 self.follow(device);

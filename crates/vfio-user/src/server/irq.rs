@@ -2,8 +2,8 @@
 //!
 //! INTA is level-triggered but signalled by an eventfd: it fires when the line is asserted and
 //! masks itself, the monitor unmasks it when the guest has acknowledged it, and if the line is
-//! still asserted it fires again. MSI fires once for each event; one that comes while it cannot
-//! be sent (masked, no eventfd yet, the bus may not be mastered) is kept, and sent when it can.
+//! still asserted it fires again. A message of MSI fires once for each event; one that comes while it
+//! cannot be sent (masked, no eventfd yet, the bus may not be mastered) is kept, and sent when it can.
 
 use super::device::Interrupt;
 use crate::codec::{IrqAction, IrqData, IrqInfo, IrqInfoFlags, SetIrqs};
@@ -99,28 +99,49 @@ impl Vector {
     fn open(&self) -> Option<&EventFd> {
         self.trigger.as_ref().filter(|_| !self.masked)
     }
+
+    fn act(&mut self, action: IrqAction) {
+        match action {
+            IrqAction::Mask => self.masked = true,
+            IrqAction::Unmask => self.masked = false,
+            // The client's own test of the way; the device's state is not concerned.
+            IrqAction::Trigger => self.trigger.iter().for_each(EventFd::fire),
+        }
+    }
 }
 
 /// All interrupts of the function.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Interrupts {
     intx: Vector,
-    msi: Vector,
+    /// As many as the function asks for, up to 32.
+    msi: Vec<Vector>,
     route: InterruptRoute,
     level: bool,
-    /// A message is due.
-    msi_pending: bool,
+    /// The messages that are due, a bit each.
+    msi_pending: u32,
 }
 
 impl Interrupts {
+    /// For a function that asks for so many messages.
+    pub(super) fn new(messages: u32) -> Self {
+        Self {
+            intx: Vector::default(),
+            msi: (0..messages.clamp(1, 32)).map(|_| Vector::default()).collect(),
+            route: InterruptRoute::default(),
+            level: false,
+            msi_pending: 0,
+        }
+    }
+
     /// Describes an index.
-    pub(super) fn info(index: u32) -> Result<IrqInfo, IrqError> {
+    pub(super) fn info(&self, index: u32) -> Result<IrqInfo, IrqError> {
         let (flags, count) = match index {
             INTX => {
                 let flags = IrqInfoFlags::MASKABLE | IrqInfoFlags::AUTOMASKED;
                 (IrqInfoFlags::EVENTFD | flags, 1)
             }
-            MSI => (IrqInfoFlags::EVENTFD | IrqInfoFlags::NORESIZE, 1),
+            MSI => (IrqInfoFlags::EVENTFD | IrqInfoFlags::NORESIZE, self.msi.len() as u32),
             2..NUM_IRQS => (IrqInfoFlags::empty(), 0),
             _ => return Err(IrqError::Index(index)),
         };
@@ -135,8 +156,11 @@ impl Interrupts {
     /// Follows the device.
     pub(super) fn set(&mut self, interrupt: Interrupt) {
         self.level = interrupt.level;
-        if interrupt.msi_edge && self.route.msi_enabled {
-            self.msi_pending = true;
+        if self.route.msi_enabled {
+            // What the guest has not allocated goes the way of the first.
+            let allocated = u32::MAX.checked_shr(32 - self.route.messages.min(32)).unwrap_or(0);
+            let others = u32::from(interrupt.messages & !allocated != 0);
+            self.msi_pending |= interrupt.messages & allocated | others;
         }
         self.deliver();
     }
@@ -145,7 +169,7 @@ impl Interrupts {
     /// event that led to it may have been lost on the way, so a message is due.
     pub(super) fn set_route(&mut self, route: InterruptRoute) {
         if route.msi_enabled != self.route.msi_enabled {
-            self.msi_pending = route.msi_enabled && self.level;
+            self.msi_pending = u32::from(route.msi_enabled && self.level);
         }
         self.route = route;
         self.deliver();
@@ -155,20 +179,23 @@ impl Interrupts {
     /// eventfds are the monitor's set-up, and stay.
     pub(super) fn reset(&mut self, route: InterruptRoute) {
         self.level = false;
-        self.msi_pending = false;
+        self.msi_pending = 0;
         self.intx.masked = false;
-        self.msi.masked = false;
+        self.msi.iter_mut().for_each(|vector| vector.masked = false);
         self.route = route;
     }
 
     /// Fires what is due and may be fired.
     fn deliver(&mut self) {
-        if self.msi_pending
-            && self.route.msi_open
-            && let Some(eventfd) = self.msi.open()
-        {
-            eventfd.fire();
-            self.msi_pending = false;
+        if self.route.msi_open && self.msi_pending != 0 {
+            for (message, vector) in self.msi.iter().enumerate() {
+                if self.msi_pending & 1 << message != 0
+                    && let Some(eventfd) = vector.open()
+                {
+                    eventfd.fire();
+                    self.msi_pending &= !(1 << message);
+                }
+            }
         }
         if self.level
             && self.route.intx_open
@@ -186,7 +213,7 @@ impl Interrupts {
         fds: &mut Vec<OwnedFd>,
     ) -> Result<(), IrqError> {
         let SetIrqs { index, start, count, action, data } = *request;
-        let vectors = Self::info(index)?.count;
+        let vectors = self.info(index)?.count;
         let disable = (start, count, action, data) == (0, 0, IrqAction::Trigger, IrqData::None);
         if !disable && (count == 0 || start.checked_add(count).is_none_or(|end| end > vectors)) {
             return Err(IrqError::Vectors { start, count });
@@ -195,53 +222,53 @@ impl Interrupts {
         if !fds.is_empty() && fds.len() != expected {
             return Err(IrqError::Descriptors(fds.len()));
         }
-        // From here on there is exactly one vector, or none in an index that is not there.
-        let vector = match index {
-            INTX => &mut self.intx,
-            MSI => &mut self.msi,
+        // Whatever can fail comes first.
+        let triggers = match data {
+            IrqData::EventFd => Some(new_triggers(action, std::mem::take(fds))?),
+            _ => None,
+        };
+        let vectors = match index {
+            INTX => std::slice::from_mut(&mut self.intx),
+            MSI => self.msi.as_mut_slice(),
             _ => return Ok(()),
         };
         if disable {
-            *vector = Vector::default();
+            vectors.fill_with(Vector::default);
             return Ok(());
         }
-        let wanted = match data {
-            IrqData::None => true,
-            IrqData::Bool(bools) => bools.first().is_some_and(|&wanted| wanted != 0),
-            IrqData::EventFd => {
-                return self.assign(index, action, fds.pop());
-            }
+        let Some(vectors) = vectors.get_mut(start as usize..(start + count) as usize) else {
+            return Err(IrqError::Vectors { start, count });
         };
-        match action {
-            _ if !wanted => {}
-            IrqAction::Mask => vector.masked = true,
-            IrqAction::Unmask => vector.masked = false,
-            // The client's own test of the way; the device's state is not concerned.
-            IrqAction::Trigger => vector.trigger.iter().for_each(EventFd::fire),
+        match (data, triggers) {
+            // There are no events of masking; that there are none to be had can be accepted.
+            (IrqData::EventFd, _) if action != IrqAction::Trigger => return Ok(()),
+            (_, Some(triggers)) => {
+                let mut triggers = triggers.into_iter();
+                vectors.fill_with(|| Vector { trigger: triggers.next(), masked: false });
+            }
+            (data, None) => {
+                for (at, vector) in vectors.iter_mut().enumerate() {
+                    let wanted = match data {
+                        IrqData::Bool(bools) => bools.get(at).is_some_and(|&wanted| wanted != 0),
+                        _ => true,
+                    };
+                    if wanted {
+                        vector.act(action);
+                    }
+                }
+            }
         }
         self.deliver();
         Ok(())
     }
+}
 
-    /// Assigns or de-assigns an eventfd.
-    fn assign(
-        &mut self,
-        index: u32,
-        action: IrqAction,
-        fd: Option<OwnedFd>,
-    ) -> Result<(), IrqError> {
-        let trigger = match (action, fd) {
-            (IrqAction::Trigger, Some(fd)) => Some(EventFd::new(fd)?),
-            (IrqAction::Trigger, None) => None,
-            // There are no events of masking; that there are none to be had can be accepted.
-            (IrqAction::Mask | IrqAction::Unmask, None) => return Ok(()),
-            (IrqAction::Mask | IrqAction::Unmask, Some(_)) => return Err(IrqError::Unsupported),
-        };
-        let vector = if index == INTX { &mut self.intx } else { &mut self.msi };
-        *vector = Vector { trigger, masked: false };
-        self.deliver();
-        Ok(())
+/// The eventfds of a request, one a vector or none at all.
+fn new_triggers(action: IrqAction, fds: Vec<OwnedFd>) -> Result<Vec<EventFd>, IrqError> {
+    if action != IrqAction::Trigger && !fds.is_empty() {
+        return Err(IrqError::Unsupported);
     }
+    fds.into_iter().map(EventFd::new).collect()
 }
 
 #[cfg(test)]

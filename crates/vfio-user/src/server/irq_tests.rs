@@ -2,9 +2,9 @@ use super::*;
 use rustix::event::{EventfdFlags, eventfd};
 
 const OPEN_INTX: InterruptRoute =
-    InterruptRoute { msi_enabled: false, msi_open: false, intx_open: true };
+    InterruptRoute { msi_enabled: false, msi_open: false, messages: 0, intx_open: true };
 const OPEN_MSI: InterruptRoute =
-    InterruptRoute { msi_enabled: true, msi_open: true, intx_open: false };
+    InterruptRoute { msi_enabled: true, msi_open: true, messages: 1, intx_open: false };
 
 fn event() -> OwnedFd {
     eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap()
@@ -25,7 +25,7 @@ fn set(index: u32, action: IrqAction, data: IrqData<'static>) -> SetIrqs<'static
 }
 
 fn with_event(index: u32, route: InterruptRoute) -> (Interrupts, OwnedFd) {
-    let mut irqs = Interrupts::default();
+    let mut irqs = Interrupts::new(1);
     irqs.set_route(route);
     let fd = event();
     let assign = set(index, IrqAction::Trigger, IrqData::EventFd);
@@ -34,10 +34,10 @@ fn with_event(index: u32, route: InterruptRoute) -> (Interrupts, OwnedFd) {
 }
 
 fn level(level: bool) -> Interrupt {
-    Interrupt { level, msi_edge: false }
+    Interrupt { level, messages: 0 }
 }
 
-const EDGE: Interrupt = Interrupt { level: true, msi_edge: true };
+const EDGE: Interrupt = Interrupt { level: true, messages: 1 };
 
 fn apply(irqs: &mut Interrupts, index: u32, action: IrqAction, data: IrqData<'static>) {
     irqs.configure(&set(index, action, data), &mut Vec::new()).unwrap();
@@ -79,7 +79,7 @@ fn inta_can_be_masked_by_the_monitor() {
 
 #[test]
 fn an_eventfd_that_comes_late_finds_the_line_asserted() {
-    let mut irqs = Interrupts::default();
+    let mut irqs = Interrupts::new(1);
     irqs.set_route(OPEN_INTX);
     irqs.set(level(true));
     let fd = event();
@@ -124,7 +124,7 @@ fn msi_fires_for_each_edge() {
 #[test]
 fn msi_is_kept_while_it_cannot_be_sent() {
     // No eventfd yet: QEMU enables MSI in configuration space first.
-    let mut irqs = Interrupts::default();
+    let mut irqs = Interrupts::new(1);
     irqs.set_route(OPEN_MSI);
     irqs.set(EDGE);
     let fd = event();
@@ -216,7 +216,7 @@ fn a_full_counter_does_not_block() {
 fn descriptors_that_could_block_are_refused() {
     let file = rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     let assign = set(MSI, IrqAction::Trigger, IrqData::EventFd);
-    let result = Interrupts::default().configure(&assign, &mut vec![file]);
+    let result = Interrupts::new(1).configure(&assign, &mut vec![file]);
     assert_eq!(result, Err(IrqError::NotAnEventFd));
 }
 
@@ -229,4 +229,81 @@ fn reset_forgets_requests_and_masks_but_not_eventfds() {
     assert!(!irqs.level());
     irqs.set(level(true));
     assert_eq!(fired(&fd), 1);
+}
+
+/// Eight messages with an eventfd each, which come in two requests.
+fn eight_messages() -> (Interrupts, Vec<OwnedFd>) {
+    let mut irqs = Interrupts::new(8);
+    irqs.set_route(InterruptRoute { messages: 8, ..OPEN_MSI });
+    assert_eq!(irqs.info(MSI).unwrap().count, 8);
+    let fds: Vec<_> = (0..8).map(|_| event()).collect();
+    for (start, count) in [(0, 5), (5, 3)] {
+        let part = &fds[start as usize..(start + count) as usize];
+        let mut part = part.iter().map(|fd| fd.try_clone().unwrap()).collect();
+        let assign = set(MSI, IrqAction::Trigger, IrqData::EventFd);
+        irqs.configure(&SetIrqs { start, count, ..assign }, &mut part).unwrap();
+    }
+    (irqs, fds)
+}
+
+fn all_fired(fds: &[OwnedFd]) -> Vec<u64> {
+    fds.iter().map(fired).collect()
+}
+
+fn messages(messages: u32) -> Interrupt {
+    Interrupt { level: true, messages }
+}
+
+#[test]
+fn each_message_has_its_eventfd() {
+    let (mut irqs, fds) = eight_messages();
+    irqs.set(messages(0b1001_0010));
+    assert_eq!(all_fired(&fds), [0, 1, 0, 0, 1, 0, 0, 1]);
+    irqs.set(messages(0));
+    assert_eq!(all_fired(&fds), [0; 8]);
+}
+
+#[test]
+fn messages_that_were_not_allocated_go_the_way_of_the_first() {
+    let (mut irqs, fds) = eight_messages();
+    irqs.set_route(InterruptRoute { messages: 2, ..OPEN_MSI });
+    irqs.set(messages(0b1010));
+    assert_eq!(all_fired(&fds), [1, 1, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn messages_are_masked_kept_and_triggered_one_by_one() {
+    let (mut irqs, fds) = eight_messages();
+    let some = |action| SetIrqs { start: 2, count: 3, action, ..set(MSI, action, IrqData::None) };
+    irqs.configure(&some(IrqAction::Mask), &mut Vec::new()).unwrap();
+    irqs.set(messages(0xff));
+    assert_eq!(all_fired(&fds), [1, 1, 0, 0, 0, 1, 1, 1]);
+    let two_of_three = SetIrqs { data: IrqData::Bool(&[1, 0, 1]), ..some(IrqAction::Unmask) };
+    irqs.configure(&two_of_three, &mut Vec::new()).unwrap();
+    assert_eq!(all_fired(&fds), [0, 0, 1, 0, 1, 0, 0, 0]);
+    irqs.configure(&some(IrqAction::Trigger), &mut Vec::new()).unwrap();
+    assert_eq!(all_fired(&fds), [0, 0, 1, 1, 1, 0, 0, 0]);
+    // None at all for some of them.
+    let none = SetIrqs { data: IrqData::EventFd, ..some(IrqAction::Trigger) };
+    irqs.configure(&none, &mut Vec::new()).unwrap();
+    irqs.set(messages(0xff));
+    assert_eq!(all_fired(&fds), [1, 1, 0, 0, 0, 1, 1, 1]);
+}
+
+#[test]
+fn ranges_of_messages_that_are_not_there_change_nothing() {
+    let (mut irqs, fds) = eight_messages();
+    let assign = set(MSI, IrqAction::Trigger, IrqData::EventFd);
+    for (start, count, fd_count) in
+        [(8, 1, 1), (7, 2, 2), (0, 9, 9), (0, 8, 7), (4, u32::MAX, 0), (0, 0, 0)]
+    {
+        let mut fds: Vec<_> = (0..fd_count).map(|_| event()).collect();
+        let request = SetIrqs { start, count, ..assign };
+        assert!(irqs.configure(&request, &mut fds).is_err(), "{start} {count}");
+    }
+    let file = rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    let request = SetIrqs { count: 2, ..assign };
+    assert!(irqs.configure(&request, &mut vec![event(), file]).is_err());
+    irqs.set(messages(0xff));
+    assert_eq!(all_fired(&fds), [1; 8]);
 }

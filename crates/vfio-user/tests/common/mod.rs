@@ -55,7 +55,7 @@ impl Device for FakeDevice {
             DMA_WRITE => self.dma_result = Some(dma.write(address(), &self.dma_data)),
             LEVEL => {
                 let level = data[0] != 0;
-                self.interrupt.msi_edge |= level && !self.interrupt.level;
+                self.interrupt.messages |= u32::from(level && !self.interrupt.level);
                 self.interrupt.level = level;
             }
             _ => {}
@@ -70,7 +70,7 @@ impl Device for FakeDevice {
 
     fn interrupt(&mut self) -> Option<Interrupt> {
         let now = self.interrupt;
-        self.interrupt.msi_edge = false;
+        self.interrupt.messages = 0;
         Some(now)
     }
 
