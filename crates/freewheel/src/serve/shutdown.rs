@@ -65,7 +65,7 @@ impl Ending {
         controller.reset_function();
         let now = controller.clock.now();
         for disk in disks {
-            if let Some(device) = controller.hba.device_mut(disk.port) {
+            if let Some(device) = disk.place.device(&mut controller.hba) {
                 device.retire(now);
             }
         }
