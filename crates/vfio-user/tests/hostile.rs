@@ -126,7 +126,7 @@ fn too_many_descriptors_end_it() {
     // Also if they come in portions with the parts of one message.
     let mut rig = Rig::new();
     let bytes = message(10, 36, 0, &access_payload(5, 0, 4, &[0; 4]));
-    rig.client.send_raw(&bytes[..10], &fds[..8]).unwrap();
+    rig.client.send_raw(&bytes[..10], &fds[..32]).unwrap();
     rig.turn().unwrap();
     rig.client.send_raw(&bytes[10..], &fds[..1]).unwrap();
     assert_eq!(rig.turn(), Err(ProtocolError::TooManyDescriptors.into()));

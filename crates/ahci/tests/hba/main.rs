@@ -1,5 +1,6 @@
 //! The HBA at the level of registers, with devices that do what a test tells them to.
 
+mod bad_input;
 mod causes;
 mod coalescing;
 mod enclosure;
@@ -7,4 +8,5 @@ mod hand_off;
 mod hot_plug;
 mod messages;
 mod power;
+mod recovery;
 mod support;

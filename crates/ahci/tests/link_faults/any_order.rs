@@ -22,7 +22,17 @@ fn event(rig: &mut Rig, random: &mut Random) {
     let lba = random.below(256);
     match random.below(20) {
         0 => rig.inject(LinkFault::Drop(random.below(SECOND))),
-        1 => rig.inject(LinkFault::Crc),
+        1 => {
+            let faults = [
+                LinkFault::Crc,
+                LinkFault::UnknownFis,
+                LinkFault::BadFis,
+                LinkFault::Retry,
+                LinkFault::Stuck,
+                LinkFault::Poison,
+            ];
+            rig.inject(faults[random.below(6) as usize]);
+        }
         2 => rig.inject(LinkFault::NoSignature),
         3 => rig.hba.clear_link_faults(),
         4 => {
