@@ -187,10 +187,15 @@ impl Wire {
         (0..32).filter(|slot| self.fbs.owners[usize::from(*slot)] != NOBODY).map(bit).sum()
     }
 
-    /// Slots that are another device's than `device`: it can neither move their data nor end them.
+    /// Whether `slot` is another device's than `device`, which can neither move its data nor end it.
+    pub(super) fn is_foreign(&self, slot: u8, device: u8) -> bool {
+        let owner = self.fbs.owners[usize::from(slot % 32)];
+        owner != NOBODY && owner != device
+    }
+
+    /// All such slots.
     pub(super) fn foreign(&self, device: u8) -> u32 {
-        let own = |slot: &u8| self.fbs.owners[usize::from(*slot)] == device;
-        self.owned() & !(0..32).filter(own).map(bit).sum::<u32>()
+        (0..32).filter(|slot| self.is_foreign(*slot, device)).map(bit).sum()
     }
 
     fn own(&mut self, slots: u32, device: u8) {
@@ -211,7 +216,7 @@ impl Wire {
             return false;
         }
         // A tag that another device has in use must not re-aim the data of its command.
-        if self.sact & self.foreign(device) & bit(slot) != 0 {
+        if self.sact & bit(slot) != 0 && self.is_foreign(slot, device) {
             return false;
         }
         self.own(bit(slot), device);

@@ -92,7 +92,7 @@ impl Plugged<'_> {
 
     /// Whether `slot` is not another device's: its commands and their data are out of reach.
     fn is_own(&mut self, slot: u8) -> bool {
-        let own = self.wire.foreign(self.from) & 1 << (slot % 32) == 0;
+        let own = !self.wire.is_foreign(slot, self.from);
         if !own {
             self.wire.is |= PxIs::IPMS;
         }

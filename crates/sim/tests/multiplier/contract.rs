@@ -163,7 +163,7 @@ fn a_tag_that_one_device_has_in_use_is_of_no_use_to_another() {
         let mut rig = if switched { Rig::switched(2) } else { Rig::enumerated(2) };
         rig.disk(0).overwrite(0, &pattern(0, 5));
         rig.disk(1).overwrite(0, &pattern(1, 5));
-        rig.disk(0).hold(true);
+        rig.disks.iter().flatten().for_each(|disk| disk.hold(true));
         let mut command = Command::read_queued(0, 8, SECTOR);
         // Worse: the driver forgets to say that the tag is in use.
         command.queued = queued;
@@ -183,6 +183,12 @@ fn a_tag_that_one_device_has_in_use_is_of_no_use_to_another() {
         let theirs = rig.driver.data(&rig.machine, 5, 4096);
         assert!(theirs.iter().all(|byte| *byte == 0xc5), "switched {switched}, queued {queued}");
         assert!(rig.take_is().contains(PxIs::IPMS));
+        rig.disk(1).hold(false);
+        rig.disk(1).complete_all();
+        rig.machine.run_for(A_WHILE_NS);
+        let theirs = rig.driver.data(&rig.machine, 5, 4096);
+        let expected = if queued { vec![0xc5; 4096] } else { pattern(1, 5) };
+        assert!(theirs == expected, "switched {switched}, queued {queued}");
         rig.check();
         rig.driver.use_bank(0);
         rig.driver.reset(&mut rig.machine, ResetWay::Comreset);
