@@ -72,3 +72,72 @@ fn is_allowed_when_sanitizing(call: &Call) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::boxed::Box;
+    use std::vec::Vec;
+
+    use freewheel_block::{
+        Backend, BackendInfo, ByteRange, Done, Engine, EngineConfig, Io, Nanos, Request,
+    };
+
+    use super::*;
+    use crate::disk::command::{Reply, lookup};
+    use crate::fis::{DeviceFis, RegisterH2D};
+    use crate::{DiskConfig, Link, LinkError};
+
+    /// Storage that never answers.
+    struct Stuck(BackendInfo);
+
+    impl Backend for Stuck {
+        fn info(&self) -> &BackendInfo {
+            &self.0
+        }
+        fn submit(&mut self, _io: Io, _now: Nanos) {}
+        fn poll(&mut self, _now: Nanos, _done: &mut Vec<Done>) {}
+    }
+
+    struct NoHost;
+
+    impl Link for NoHost {
+        fn data_in(&mut self, _: u8, _: u64, _: &[u8]) -> Result<(), LinkError> {
+            Ok(())
+        }
+        fn data_out(&mut self, _: u8, _: u64, _: &mut [u8]) -> Result<(), LinkError> {
+            Ok(())
+        }
+        fn fis(&mut self, _: Option<u8>, _: DeviceFis) {}
+    }
+
+    #[test]
+    fn a_locked_disk_starts_nothing_for_a_command_that_the_table_forgot() {
+        let info = BackendInfo {
+            engine_name: "stuck".into(),
+            size_bytes: 1 << 20,
+            io_align_bytes: 1,
+            read_only: false,
+            fua: true,
+            discard: None,
+            write_zeroes: true,
+            queue_depth: 8,
+        };
+        let engine = Engine::new(Box::new(Stuck(info)), EngineConfig::default());
+        let mut disk = Disk::new(DiskConfig::default(), engine).expect("a good configuration");
+        let call_of = |opcode| Call {
+            slot: 0,
+            fis: RegisterH2D { command: opcode, ..RegisterH2D::default() },
+            row: lookup(opcode).expect("a command"),
+            now: Nanos(0),
+        };
+        let call = call_of(0xf1);
+        assert!(matches!((call.row.run)(&mut disk, &call, &mut NoHost), Reply::Good));
+        let read = |disk: &mut Disk| {
+            let request = Request::read(0, ByteRange::new(0, 512));
+            disk.start(&call, Work::Verify, 512, request, &mut NoHost)
+        };
+        assert!(matches!(read(&mut disk), Reply::Pending));
+        disk.security.lose_volatile_state();
+        assert!(matches!(read(&mut disk), Reply::Fail(Fault::ABORT)));
+    }
+}
