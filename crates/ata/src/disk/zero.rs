@@ -12,9 +12,8 @@ use crate::Link;
 
 const FEATURE_TRIM: u16 = 1;
 
-/// Log 30h, page 03h, supported capabilities: ZERO EXT is there.
-#[allow(dead_code, reason = "for the page of the log")]
-pub(crate) const CAPABILITY: u64 = 1 << 48;
+/// Log 30h, page 03h, supported capabilities: ZERO EXT. No word of IDENTIFY DEVICE data tells of it.
+const CAPABILITY: u64 = 1 << 48;
 
 /// ZERO EXT.
 pub(crate) fn zero_ext(disk: &mut Disk, call: &Call, link: &mut dyn Link) -> Reply {
@@ -25,6 +24,13 @@ pub(crate) fn zero_ext(disk: &mut Disk, call: &Call, link: &mut dyn Link) -> Rep
     match extent.and_then(|extent| request(disk, call, extent)) {
         Ok(request) => disk.start(call, Work::Zero, 0, request, link),
         Err(fault) => fault.into(),
+    }
+}
+
+impl Disk {
+    /// The flag of supported capabilities, if it is true.
+    pub(crate) fn zero_capability(&self) -> u64 {
+        if self.shape.read_only { 0 } else { CAPABILITY }
     }
 }
 

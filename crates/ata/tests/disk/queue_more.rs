@@ -266,6 +266,19 @@ fn zeroes_are_written_in_the_queue() {
 }
 
 #[test]
+fn zeroes_are_offered_where_they_can_be_written() {
+    for (read_only, expected) in [(false, 1), (true, 0)] {
+        let mut rig = Setup { read_only, ..Setup::default() }.build();
+        assert_eq!(rig.pio_in(at48(0x2f, 0x0330, 1)), [512]);
+        let page = &rig.host.memory[0];
+        // Bit 48 of the supported capabilities, whose bit 63 says that they mean something.
+        assert_eq!((page[8 + 6] & 1, page[8 + 7] >> 7), (expected, 1));
+        assert_eq!(rig.pio_in(at48(0x2f, 0x12, 1)), [512]);
+        assert_eq!(rig.host.memory[0][24], expected);
+    }
+}
+
+#[test]
 fn zeroes_have_their_limits() {
     let mut rig = Rig::default();
     assert_eq!(rig.bad(at48(0x44, 2047, 2), Error::IDNF).lba, 2048);

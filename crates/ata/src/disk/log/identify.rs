@@ -100,7 +100,11 @@ impl Disk {
         let fields = match page {
             0x00 => return list(),
             0x02 => self.capacity_fields(),
-            0x03 => capability_fields(&words).to_vec(),
+            0x03 => {
+                let mut fields = capability_fields(&words);
+                fields[0].1 |= self.zero_capability();
+                fields.to_vec()
+            }
             0x04 => self.setting_fields(&words).to_vec(),
             0x05 => return strings(&words),
             0x06 => security_fields(&words).to_vec(),
