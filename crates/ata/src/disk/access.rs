@@ -63,8 +63,8 @@ fn is_allowed_when_sanitizing(call: &Call) -> bool {
         // IDENTIFY DEVICE, EXECUTE DEVICE DIAGNOSTIC, READ LOG EXT, READ LOG DMA EXT, REQUEST SENSE
         // DATA EXT, SET FEATURES.
         0xec | 0x90 | 0x2f | 0x47 | 0x0b | 0xef => true,
-        // CHECK POWER MODE, IDLE, STANDBY and their immediate forms, SLEEP.
-        0xe0..=0xe3 | 0xe5 | 0xe6 => true,
+        // CHECK POWER MODE, IDLE, STANDBY and their immediate forms, SLEEP, in both their opcodes.
+        0xe0..=0xe3 | 0xe5 | 0xe6 | 0x94..=0x99 => true,
         // SECURITY UNLOCK.
         0xf2 => true,
         // SMART RETURN STATUS, SMART READ DATA.

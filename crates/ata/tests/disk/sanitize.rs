@@ -157,9 +157,12 @@ fn the_medium_is_out_of_reach_while_it_is_sanitized() {
         assert!(!is_acceptance(&rig.fises()[0], 0));
         rig.error_log();
     }
-    for fis in
-        [command(0xe5), command(0xe1), RegisterH2D { features: 3, count: 0x46, ..command(0xef) }]
-    {
+    for fis in [
+        command(0xe5),
+        command(0x98),
+        command(0xe1),
+        RegisterH2D { features: 3, count: 0x46, ..command(0xef) },
+    ] {
         assert_eq!(at_once(&mut rig, fis).error, Error::empty());
     }
     rig.identify();
