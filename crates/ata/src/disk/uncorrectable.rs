@@ -74,6 +74,11 @@ impl Uncorrectable {
         (marked < end).then_some(marked)
     }
 
+    /// Every marked sector, in order.
+    pub(crate) fn sectors(&self) -> impl Iterator<Item = u64> {
+        self.ranges.iter().flat_map(|range| range.first..range.end)
+    }
+
     /// Whether `lba` is marked as flagged.
     pub(crate) fn is_flagged(&self, lba: u64) -> bool {
         let at = self.ranges.partition_point(|range| range.end <= lba);

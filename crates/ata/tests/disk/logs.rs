@@ -2,7 +2,7 @@
 
 use freewheel_ata::fis::{DeviceFis, Error, RegisterH2D, Status};
 use freewheel_ata::{Device, DiskConfig, Rotation};
-use freewheel_block::Nanos;
+use freewheel_block::{IoError, Nanos, OpKind};
 
 use crate::smart::{read, sealed, smart};
 use crate::support::*;
@@ -186,8 +186,10 @@ fn device_statistics_are_those_of_the_commands() {
     for number in [2, 3, 5] {
         assert_eq!(page(number), [0; 512]);
     }
-    let general: Vec<u64> = (0..7).map(|index| quad(page(1), 8 + index * 8)).collect();
-    assert_eq!(general, [THERE | 1, THERE | 5, THERE | 33, THERE | 2, THERE | 40, THERE | 1, 0]);
+    let general: Vec<u64> = (0..8).map(|index| quad(page(1), 8 + index * 8)).collect();
+    let counts = [1, 5, 33, 2, 40, 1].map(|count| THERE | count);
+    assert_eq!(general[..6], counts);
+    assert_eq!(general[6..], [0, THERE], "no clock; nothing pending");
     assert_eq!((quad(page(4), 8), quad(page(4), 16)), (THERE, THERE | 1));
     let transport: Vec<u64> = (0..3).map(|index| quad(page(6), 8 + index * 8)).collect();
     assert_eq!(transport, [THERE | 2, 0, THERE | 1]);
@@ -287,4 +289,27 @@ fn a_log_whose_data_does_not_come_is_left_as_it_was() {
         rig.host.memory[0].resize(16 * 512, 0);
         assert_eq!(read(&mut rig, log(0x80, 0, 16)), before);
     }
+}
+
+#[test]
+fn the_pending_defects_log_names_each_sector_that_cannot_be_read() {
+    let mut rig = Rig::default();
+    assert_eq!(read(&mut rig, log(0x0c, 0, 32)), vec![0; 32 * 512]);
+    rig.good(RegisterH2D { features: 0x55, ..at48(0x45, 100, 60) });
+    rig.ram().fails = Some((OpKind::Read, 7 * 512, IoError::Os(5)));
+    rig.bad(at48(0x25, 7, 1), Error::UNC);
+    let data = read(&mut rig, log(0x0c, 0, 3));
+    assert_eq!(data[..16], [61, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let entries = data[16..].chunks_exact(16);
+    assert!(entries.clone().take(61).all(|entry| entry[..8] == [255, 255, 255, 255, 0, 0, 0, 0]));
+    let lbas: Vec<u64> = entries.clone().map(|entry| quad(entry, 8)).collect();
+    assert!(lbas[..60].iter().copied().eq(100..160));
+    assert_eq!(lbas[60], 7);
+    assert!(entries.skip(61).all(|entry| *entry == [0; 16]));
+    assert_eq!(quad(&read(&mut rig, log(0x04, 1, 1)), 64), 3 << 62 | 61);
+    // As many as there is room for.
+    rig.good(RegisterH2D { features: 0x55, ..at48(0x45, 200, 1500) });
+    let data = read(&mut rig, log(0x0c, 0, 32));
+    assert_eq!(data[..4], [0xff, 3, 0, 0]);
+    assert_ne!(quad(&data, 32 * 512 - 8), 0);
 }

@@ -12,6 +12,7 @@
 //! | 07h | GPL | 1 | the same, with 48-bit LBAs | `self_test.rs` |
 //! | 08h | GPL | 2 | power conditions | `../epc.rs` |
 //! | 09h | SMART | 1 | selective self-test; written by the host | `selective.rs` |
+//! | 0Ch | GPL | 32 | pending defects | `pending.rs` |
 //! | 10h | GPL | 1 | NCQ command error | `ncq_error.rs` |
 //! | 11h | GPL | 1 | SATA Phy event counters | `phy.rs` |
 //! | 12h | GPL | 1 | NCQ NON-DATA: what it can do | `../ncq_nondata.rs` |
@@ -22,6 +23,7 @@
 mod host;
 mod identify;
 mod ncq_error;
+mod pending;
 mod phy;
 mod selective;
 mod self_test;
@@ -51,6 +53,7 @@ const SELF_TESTS: u8 = 0x06;
 const EXTENDED_SELF_TESTS: u8 = 0x07;
 const POWER_CONDITIONS: u8 = 0x08;
 const SELECTIVE: u8 = 0x09;
+const PENDING_DEFECTS: u8 = 0x0c;
 const NCQ_ERROR: u8 = 0x10;
 const PHY_COUNTERS: u8 = 0x11;
 const NCQ_NON_DATA: u8 = 0x12;
@@ -81,6 +84,7 @@ fn pages_of(access: Access, log: u8) -> u16 {
         (_, HOST_FIRST..=HOST_LAST) => host::PAGES,
         (Access::Smart, SUMMARY_ERRORS | SELF_TESTS | SELECTIVE) => 1,
         (Access::Smart, COMPREHENSIVE_ERRORS) => smart_error::COMPREHENSIVE_PAGES,
+        (Access::General, PENDING_DEFECTS) => pending::PAGES,
         (Access::General, EXTENDED_ERRORS) => smart_error::EXTENDED_PAGES,
         (Access::General, EXTENDED_SELF_TESTS | NCQ_ERROR | PHY_COUNTERS) => 1,
         (Access::General, POWER_CONDITIONS) => 2,
@@ -245,6 +249,7 @@ impl Disk {
             EXTENDED_SELF_TESTS => self_test::extended(&smart.tests),
             POWER_CONDITIONS => self.power_conditions_page(page),
             SELECTIVE => smart.selective.page(smart.selective_progress()),
+            PENDING_DEFECTS => pending::page(self.pending_lbas(), page),
             NCQ_ERROR => self.error_log.page(),
             PHY_COUNTERS => smart.phy.page(),
             NCQ_NON_DATA => self.ncq_non_data_log(),

@@ -24,27 +24,27 @@ pub(super) fn page(counters: &Counters, vitals: &Vitals, number: u16) -> Page {
             0x01,
             &[
                 // Lifetime power-on resets, power-on hours.
-                vitals.power_cycles.into(),
-                vitals.hours.min(u64::from(u32::MAX)),
+                (8, vitals.power_cycles.into()),
+                (16, vitals.hours.min(u64::from(u32::MAX))),
                 // Logical sectors written, write commands, sectors read, read commands.
-                it.sectors_written,
-                it.write_commands,
-                it.sectors_read,
-                it.read_commands,
+                (24, it.sectors_written),
+                (32, it.write_commands),
+                (40, it.sectors_read),
+                (48, it.read_commands),
+                // Pending errors.
+                (64, vitals.pending.into()),
             ],
         ),
         0x04 => statistics(
             0x04,
             // Reported uncorrectable errors, resets between acceptance and completion.
-            &[it.uncorrectable.into(), it.resets_with_commands.into()],
+            &[(8, it.uncorrectable.into()), (16, it.resets_with_commands.into())],
         ),
-        0x06 => {
-            // Hardware resets; the statistic between has no meaning (ASR events): it is never
-            // supported, and zero. Interface CRC errors.
-            let mut page = statistics(0x06, &[it.hardware_resets.into(), 0, it.crc_errors.into()]);
-            page[16..24].fill(0);
-            page
-        }
+        0x06 => statistics(
+            0x06,
+            // Hardware resets, interface CRC errors.
+            &[(8, it.hardware_resets.into()), (24, it.crc_errors.into())],
+        ),
         _ => [0; PAGE_BYTES],
     }
 }
@@ -63,12 +63,13 @@ fn list() -> Page {
     page
 }
 
-fn statistics(number: u8, values: &[u64]) -> Page {
+/// A page with values at their offsets.
+fn statistics(number: u8, values: &[(usize, u64)]) -> Page {
     let mut page = header(number);
-    let (places, _) = page[8..].as_chunks_mut::<8>();
-    for (place, value) in places.iter_mut().zip(values) {
-        // The value has 48 bits at most.
-        *place = (VALID | (*value).min((1 << 48) - 1)).to_le_bytes();
+    for (at, value) in values {
+        // A value has 48 bits at most.
+        let statistic = VALID | (*value).min((1 << 48) - 1);
+        page[*at..*at + 8].copy_from_slice(&statistic.to_le_bytes());
     }
     page
 }

@@ -43,6 +43,11 @@ impl Disk {
         }
     }
 
+    /// The sectors that cannot be read.
+    pub(crate) fn pending_lbas(&self) -> impl Iterator<Item = u64> {
+        self.uncorrectable.sectors().chain(self.smart.defects.iter().map(|(lba, _)| lba))
+    }
+
     /// A sector could not be read. One that was marked as uncorrectable is counted already.
     pub(crate) fn note_unreadable(&mut self, lba: u64, found_by_test: bool) {
         if self.uncorrectable.first_marked(lba, lba.saturating_add(1)).is_none() {
