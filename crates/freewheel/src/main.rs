@@ -13,6 +13,7 @@ mod exit;
 mod log;
 mod place;
 mod serve;
+mod usage;
 
 use std::process::ExitCode;
 

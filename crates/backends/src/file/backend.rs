@@ -3,7 +3,6 @@
 use freewheel_block::{Backend, BackendInfo, Done, Io, IoBuf, IoError, IoId, Nanos, OpKind};
 use rustix::io::Errno;
 
-use super::medium::Medium;
 use super::policy::{Policy, Route};
 use super::pool::{Finished, Pool};
 use super::ring::{Ring, RingEvent};
@@ -41,7 +40,7 @@ impl FileBackend {
         policy: Policy,
         write_through: bool,
         ring: Option<Ring>,
-        medium: Arc<Medium>,
+        pool: Pool,
         wake: Arc<Wake>,
     ) -> Self {
         let slots = usize::from(info.queue_depth);
@@ -49,8 +48,7 @@ impl FileBackend {
             policy,
             write_through,
             ring,
-            // One more thread, for the sync.
-            pool: Pool::new(medium, Arc::clone(&wake), slots + 1),
+            pool,
             sync: SyncGroup::default(),
             busy: vec![false; slots].into_boxed_slice(),
             ready: Vec::new(),
@@ -122,31 +120,32 @@ impl FileBackend {
         }
     }
 
-    fn on_ring_event(&mut self, event: RingEvent, now: Nanos, done: &mut Vec<Done>) {
+    fn on_ring_event(&mut self, event: RingEvent, done: &mut Vec<Done>) {
         // The kernel put it off although it was given all the time in the world.
         let put_off =
             |errno: i32| [Errno::AGAIN, Errno::INTR].iter().any(|e| e.raw_os_error() == errno);
         match event {
             RingEvent::Io { io, result, cancelled } => match u64::try_from(result) {
                 Ok(transferred) => self.executed(io, Ok(transferred), done),
-                Err(_) if put_off(-result) && !cancelled => self.pool.submit(io, now),
+                Err(_) if put_off(-result) && !cancelled => self.pool.submit(io),
                 Err(_) => self.executed(io, Err(IoError::from_errno(-result)), done),
             },
             RingEvent::Sync(0..) => self.sync.finish(Ok(()), done),
-            RingEvent::Sync(result) if put_off(-result) => self.pool.sync(now),
+            RingEvent::Sync(result) if put_off(-result) => self.pool.sync(),
             RingEvent::Sync(result) => {
                 self.sync.finish(Err(IoError::from_errno(-result)), done);
             }
         }
     }
 
-    /// Sets off what is due: a sync, and the ring's new entries.
+    /// Sets off what is due: a sync, the ring's new entries, the pool's new jobs.
     fn advance(&mut self, now: Nanos) {
         if self.sync.start() && !self.ring.as_mut().is_some_and(Ring::sync) {
-            self.pool.sync(now);
+            self.pool.sync();
         }
         let handed_over = self.ring.as_mut().is_none_or(Ring::enter);
         self.retry_at = (!handed_over).then(|| now.plus(RETRY_NS));
+        self.pool.hand_over();
     }
 }
 
@@ -161,7 +160,7 @@ impl Backend for FileBackend {
         }
     }
 
-    fn submit(&mut self, io: Io, now: Nanos) {
+    fn submit(&mut self, io: Io, _now: Nanos) {
         let slot = usize::from(io.id.slot);
         if self.busy.get(slot) != Some(&false) {
             // Not completed through the table: the slot belongs to another request.
@@ -181,10 +180,10 @@ impl Backend for FileBackend {
         match &mut self.ring {
             Some(ring) if route != Route::Pool => {
                 if let Err(io) = ring.submit(io, route == Route::Worker) {
-                    self.pool.submit(io, now);
+                    self.pool.submit(io);
                 }
             }
-            _ => self.pool.submit(io, now),
+            _ => self.pool.submit(io),
         }
     }
 
@@ -205,12 +204,12 @@ impl Backend for FileBackend {
             ring.harvest(&mut events);
         }
         for event in events.drain(..) {
-            self.on_ring_event(event, now, done);
+            self.on_ring_event(event, done);
         }
         self.events = events;
 
         let mut finished = std::mem::take(&mut self.finished);
-        self.pool.take_finished(&mut finished, now);
+        self.pool.take_finished(&mut finished);
         for event in finished.drain(..) {
             match event {
                 Finished::Io(io, result) => self.executed(io, result, done),
@@ -246,6 +245,6 @@ impl Backend for FileBackend {
     }
 
     fn next_wakeup(&self) -> Option<Nanos> {
-        self.retry_at.into_iter().chain(self.pool.next_wakeup()).min()
+        self.retry_at
     }
 }

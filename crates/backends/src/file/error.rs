@@ -79,6 +79,13 @@ pub enum OpenError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// There can't be as many threads as requests at a time.
+    NoThreads {
+        /// How many were to be started.
+        threads: usize,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Anything else the operating system reported.
     Io {
         /// The image.
@@ -132,6 +139,9 @@ impl OpenError {
                 )
             }
             Self::NoIoUring { source } => format!("io_uring is not available: {source}"),
+            Self::NoThreads { threads, source } => {
+                format!("{threads} threads for an image could not be started: {source}")
+            }
             Self::Io { path, doing, source } => {
                 format!("image {}: {doing} failed: {source}", path.display())
             }
@@ -177,6 +187,9 @@ impl OpenError {
                  and a seccomp profile that permits io_uring_setup"
                     .into()
             }
+            Self::NoThreads { .. } => {
+                "raise the limit on threads (ulimit -u, or pids.max of the cgroup)".into()
+            }
             Self::Io { .. } => "check the storage and the kernel log (dmesg)".into(),
         }
     }
@@ -191,7 +204,9 @@ impl std::fmt::Display for OpenError {
 impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::NoIoUring { source } | Self::Io { source, .. } => Some(source),
+            Self::NoIoUring { source }
+            | Self::NoThreads { source, .. }
+            | Self::Io { source, .. } => Some(source),
             _ => None,
         }
     }

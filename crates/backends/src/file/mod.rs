@@ -3,7 +3,7 @@
 //! ```text
 //!   FileBackend (device thread; never blocks)
 //!     ├─ Ring       requests that io_uring can take without waiting for the storage
-//!     ├─ Pool       every other request, one thread each while it lasts
+//!     ├─ Pool       every other request; as many threads as requests, started at open
 //!     └─ SyncGroup  everybody who waits for durability; one fdatasync at a time
 //!            └── Medium: the open file and what was found out about it
 //! ```

@@ -18,6 +18,7 @@ use super::error::OpenError;
 use super::lock::lock;
 use super::medium::Medium;
 use super::policy::Policy;
+use super::pool::Pool;
 use super::ring::Ring;
 use super::sync::Arc;
 use super::wake::Wake;
@@ -180,7 +181,12 @@ pub fn open(path: &Path, options: &FileOptions) -> Result<OpenFile, OpenError> {
         queue_depth,
     };
     let owners = wake.try_clone().map_err(io_error("copying an eventfd"))?;
-    let backend = FileBackend::new(info, policy, write_through, ring, medium, Arc::new(wake));
+    let wake = Arc::new(wake);
+    // One more than requests, for a sync that nobody waits for any more.
+    let threads = usize::from(queue_depth) + 1;
+    let pool = Pool::new(medium, Arc::clone(&wake), threads)
+        .map_err(|source| OpenError::NoThreads { threads, source })?;
+    let backend = FileBackend::new(info, policy, write_through, ring, pool, wake);
     tracing::info!(path = %path.display(), engine, notes = ?notes, "image opened");
     Ok(OpenFile { backend: Box::new(backend), wake: owners, engine, notes })
 }

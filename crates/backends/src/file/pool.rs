@@ -1,25 +1,24 @@
 //! Threads that execute requests with blocking system calls.
 //!
-//! A thread is started whenever a request finds none idle, up to the queue depth: if some hang,
-//! others must still find one (contract C4). Idle threads end after some seconds. Nobody ever waits
-//! for a thread: dropping the pool tells them to end, and leaves those that hang behind, with the
-//! request and the file they hold.
+//! One for each request that there can be at a time, so that those that hang take none from the
+//! others (contract C4). All are started when the image is opened: starting one later would cost
+//! the device thread its time, and would fail or wait just when storage hangs and memory is short.
+//! An idle one costs a few pages, less than the buffer of the request that it is there for.
+//!
+//! The device thread waits for no thread and for no lock. What it submits stays on a list of its
+//! own until [`Pool::hand_over`], once a batch. Dropping the pool tells the threads to end, and
+//! leaves those that hang behind, with the request and the file they hold.
 
+use std::io;
 use std::sync::PoisonError;
-use std::time::Duration;
 
-use freewheel_block::{Io, IoError, IoId, Nanos};
+use freewheel_block::{Io, IoError, IoId};
 
 use super::medium::Medium;
-use super::queue::{Pushed, Queue};
+use super::queue::Queue;
 use super::sabotage::Sabotage;
-use super::sync::{Arc, Mutex, MutexGuard, sabotaged, start_worker};
+use super::sync::{Arc, Mutex, MutexGuard, sabotaged, start_worker, try_lock};
 use super::wake::Wake;
-
-/// How long a thread stays without work.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// When to look again after a thread could not be started.
-const RETRY_NS: u64 = 10_000_000;
 
 /// What a worker is asked to do.
 ///
@@ -53,38 +52,63 @@ struct Shared {
 pub(super) struct Pool {
     shared: Arc<Shared>,
     medium: Arc<Medium>,
-    retry_at: Option<Nanos>,
+    /// Submitted and not handed over yet.
+    staged: Vec<Job>,
 }
 
 impl Pool {
-    /// A pool without threads yet. `max_threads` is the number of requests at a time.
-    pub(super) fn new(medium: Arc<Medium>, wake: Arc<Wake>, max_threads: usize) -> Self {
+    /// A pool of `threads`, which is the number of requests at a time.
+    pub(super) fn new(medium: Arc<Medium>, wake: Arc<Wake>, threads: usize) -> io::Result<Self> {
         let shared = Shared {
-            queue: Queue::new(max_threads),
-            finished: Mutex::new(Vec::with_capacity(max_threads)),
+            queue: Queue::new(threads),
+            finished: Mutex::new(Vec::with_capacity(threads)),
             wake,
         };
-        Self { shared: Arc::new(shared), medium, retry_at: None }
+        // If one can't be started, dropping it ends the others.
+        let pool = Self { shared: Arc::new(shared), medium, staged: Vec::with_capacity(threads) };
+        for _ in 0..threads {
+            let shared = Arc::clone(&pool.shared);
+            start_worker(move || work(&shared))?;
+        }
+        Ok(pool)
     }
 
     /// Has `io` executed. The caller bounds how many there are.
-    pub(super) fn submit(&mut self, io: Io, now: Nanos) {
-        self.push(Task::Io(io), now);
+    pub(super) fn submit(&mut self, io: Io) {
+        self.stage(Task::Io(io));
     }
 
     /// Has an `fdatasync` made.
-    pub(super) fn sync(&mut self, now: Nanos) {
-        self.push(Task::Sync, now);
+    pub(super) fn sync(&mut self) {
+        self.stage(Task::Sync);
+    }
+
+    fn stage(&mut self, task: Task) {
+        self.staged.push(Job { medium: Arc::clone(&self.medium), task });
+    }
+
+    /// Puts everything submitted on its way. If a worker has the queue's lock just now, the owner
+    /// is signalled, and so comes back to try again.
+    pub(super) fn hand_over(&mut self) {
+        if !self.staged.is_empty()
+            && !self.shared.queue.try_append(&mut self.staged)
+            && !sabotaged(Sabotage::LockedMeansDone)
+        {
+            self.shared.wake.signal();
+        }
     }
 
     /// Takes out `id` if no thread has begun it.
     pub(super) fn cancel(&mut self, id: IoId) -> Option<Io> {
         let of_id = |job: &Job| matches!(&job.task, Task::Io(io) if io.id == id);
-        match self.shared.queue.take_if(of_id)?.task {
+        let job = match self.staged.iter().position(of_id) {
+            Some(at) => self.staged.remove(at),
+            None => self.shared.queue.try_take(of_id)?,
+        };
+        match job.task {
             Task::Io(io) => {
                 if sabotaged(Sabotage::WithdrawnJobStays) {
-                    let task = Task::Io(Io { buf: None, ..io });
-                    self.shared.queue.push(Job { medium: Arc::clone(&self.medium), task });
+                    self.stage(Task::Io(Io { buf: None, ..io }));
                 }
                 Some(io)
             }
@@ -92,39 +116,11 @@ impl Pool {
         }
     }
 
-    /// Swaps `into`, which is empty, for what has finished.
-    pub(super) fn take_finished(&mut self, into: &mut Vec<Finished>, now: Nanos) {
-        if self.retry_at.is_some_and(|at| at <= now) {
-            self.retry_at = None;
-            let pushed = self.shared.queue.recheck();
-            if pushed == Pushed::NeedWorker && !sabotaged(Sabotage::RetryOnce) {
-                // As many may be missing as jobs wait, and this starts but one: look again.
-                self.retry_at = Some(now.plus(RETRY_NS));
-            }
-            self.after_push(pushed, now);
-        }
-        std::mem::swap(&mut *lock(&self.shared.finished), into);
-    }
-
-    /// When [`Pool::take_finished`] wants to be called, whatever happens.
-    pub(super) fn next_wakeup(&self) -> Option<Nanos> {
-        self.retry_at
-    }
-
-    fn push(&mut self, task: Task, now: Nanos) {
-        let pushed = self.shared.queue.push(Job { medium: Arc::clone(&self.medium), task });
-        self.after_push(pushed, now);
-    }
-
-    fn after_push(&mut self, pushed: Pushed, now: Nanos) {
-        if pushed != Pushed::NeedWorker {
-            return;
-        }
-        let shared = Arc::clone(&self.shared);
-        if let Err(error) = start_worker(move || work(&shared)) {
-            let others = self.shared.queue.worker_failed();
-            tracing::warn!(%error, others, "an I/O thread could not be started; trying again");
-            self.retry_at = Some(now.plus(RETRY_NS));
+    /// Swaps `into`, which is empty, for what has finished. If a worker has the list's lock just
+    /// now, it will signal when it has let go of it, and there is nothing until then.
+    pub(super) fn take_finished(&mut self, into: &mut Vec<Finished>) {
+        if let Some(mut finished) = try_lock(&self.shared.finished) {
+            std::mem::swap(&mut *finished, into);
         }
     }
 }
@@ -136,7 +132,7 @@ impl Drop for Pool {
 }
 
 fn work(shared: &Shared) {
-    while let Some(Job { medium, task }) = shared.queue.pop(PATIENCE) {
+    while let Some(Job { medium, task }) = shared.queue.pop() {
         let too_long = sabotaged(Sabotage::LockDuringIo).then(|| lock(&shared.finished));
         let finished = match task {
             Task::Io(mut io) => {
@@ -157,8 +153,14 @@ fn work(shared: &Shared) {
         {
             lock(&shared.finished).push(Finished::Io(Io { buf: None, ..*io }, *result));
         }
-        lock(&shared.finished).push(finished);
-        if !sabotaged(Sabotage::SignalBeforeFinished) {
+        let mut list = lock(&shared.finished);
+        list.push(finished);
+        if sabotaged(Sabotage::SignalUnderLock) {
+            shared.wake.signal();
+        }
+        drop(list);
+        // Only now: whoever looks may find the lock taken, once, and has no other reason to return.
+        if !sabotaged(Sabotage::SignalBeforeFinished) && !sabotaged(Sabotage::SignalUnderLock) {
             shared.wake.signal();
         }
         drop(too_late);

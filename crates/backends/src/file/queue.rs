@@ -1,137 +1,84 @@
 //! The queue between the device thread and the pool's workers.
 //!
-//! Holds its lock for a push or a pop, never during I/O, so the device thread waits for no worker.
-//! Knows nothing of files and starts no threads: [`Queue::push`] says when one is needed.
+//! Two rules keep the device thread from ever waiting here (contract C1):
+//!
+//! * It *tries* the lock, once a batch. A worker holds it for a push or a pop and never during I/O,
+//!   but on a busy machine the kernel may take the processor away from it just then, for
+//!   milliseconds. The batch then stays with the device thread, which comes back for it.
+//! * It wakes one worker a batch, with the lock free again. Each worker that takes a job and leaves
+//!   others behind wakes the next, before it begins.
+//!
+//! Knows nothing of files, and starts no threads.
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use super::sabotage::Sabotage;
-use super::sync::{Condvar, Mutex, MutexGuard, sabotaged};
-
-/// What the device thread has to do after a push.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pushed {
-    /// Nothing: an idle worker has been woken.
-    Woken,
-    /// Start a worker: it has been counted already; [`Queue::worker_failed`] takes that back.
-    NeedWorker,
-    /// Nothing: as many workers as allowed are busy, and the job waits for one of them.
-    Queued,
-}
+use super::sync::{Condvar, Mutex, MutexGuard, sabotaged, try_lock};
 
 struct State<T> {
     jobs: VecDeque<T>,
-    /// Workers inside [`Queue::pop`], those included that are about to wake up.
-    idle: usize,
-    /// Workers that exist, or are about to.
-    workers: usize,
     closed: bool,
 }
 
-/// A queue of jobs for a growing and shrinking number of workers.
+/// A queue of jobs for a fixed number of workers.
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
     wake: Condvar,
-    max_workers: usize,
 }
 
 impl<T> Queue<T> {
-    /// An empty queue for at most `max_workers` workers.
-    pub(super) fn new(max_workers: usize) -> Self {
-        Self {
-            state: Mutex::new(State { jobs: VecDeque::new(), idle: 0, workers: 0, closed: false }),
-            wake: Condvar::new(),
-            max_workers,
-        }
+    /// An empty queue with room for `capacity` jobs; more make it grow.
+    pub(super) fn new(capacity: usize) -> Self {
+        let state = State { jobs: VecDeque::with_capacity(capacity), closed: false };
+        Self { state: Mutex::new(state), wake: Condvar::new() }
     }
 
-    /// Adds a job.
-    pub(super) fn push(&self, job: T) -> Pushed {
-        if sabotaged(Sabotage::NotifyBeforePush) {
+    /// Moves all of `batch` into the queue, and wakes a worker. `false` if the lock was taken just
+    /// now: then nothing has moved, and the caller has to try again.
+    #[must_use]
+    pub(super) fn try_append(&self, batch: &mut Vec<T>) -> bool {
+        if sabotaged(Sabotage::NotifyBeforeAppend) {
             self.wake.notify_one();
         }
-        let mut state = self.lock();
-        state.jobs.push_back(job);
-        Self::claim(&mut state, self.max_workers, &self.wake)
-    }
-
-    /// Asks again what there is to do for the jobs that wait, after a worker couldn't be started.
-    pub(super) fn recheck(&self) -> Pushed {
-        let mut state = self.lock();
-        if state.jobs.is_empty() {
-            return Pushed::Woken;
+        let Some(mut state) = try_lock(&self.state) else { return false };
+        state.jobs.extend(batch.drain(..));
+        drop(state);
+        if !sabotaged(Sabotage::NotifyBeforeAppend) {
+            self.wake.notify_one();
         }
-        Self::claim(&mut state, self.max_workers, &self.wake)
+        true
     }
 
-    fn claim(state: &mut State<T>, max_workers: usize, wake: &Condvar) -> Pushed {
-        // Idle workers are spoken for by the jobs that were there before.
-        let enough = state.jobs.len() <= state.idle
-            || (sabotaged(Sabotage::OneIdleWorkerForAll) && state.idle > 0);
-        if enough {
-            if !sabotaged(Sabotage::NotifyBeforePush) {
-                wake.notify_one();
-            }
-            Pushed::Woken
-        } else if state.workers < max_workers {
-            state.workers += 1;
-            Pushed::NeedWorker
-        } else {
-            Pushed::Queued
-        }
-    }
-
-    /// The worker that a push asked for couldn't be started. Returns whether others exist, who will
-    /// get to the job.
-    pub(super) fn worker_failed(&self) -> bool {
+    /// The next job; waits for one. `None` tells the worker to end: the queue is closed.
+    pub(super) fn pop(&self) -> Option<T> {
         let mut state = self.lock();
-        state.workers -= 1;
-        state.workers > 0
-    }
-
-    /// The next job. `None` tells the worker to end: the queue is closed, or there was nothing to
-    /// do for as long as `patience`.
-    pub(super) fn pop(&self, patience: Duration) -> Option<T> {
-        let mut state = self.lock();
-        state.idle += 1;
-        let mut timed_out = false;
-        let job = loop {
+        loop {
             if state.closed {
-                break None;
-            }
-            if timed_out && sabotaged(Sabotage::NoLookAfterTimeOut) {
-                break None;
+                return None;
             }
             if let Some(job) = state.jobs.pop_front() {
-                break Some(job);
-            }
-            if timed_out {
-                break None;
+                let more = !state.jobs.is_empty();
+                drop(state);
+                if more && !sabotaged(Sabotage::WakeNotPassedOn) {
+                    self.wake.notify_one();
+                }
+                return Some(job);
             }
             if sabotaged(Sabotage::WaitWithoutLock) {
                 drop(state);
                 state = self.lock();
             }
-            let (guard, timeout) =
-                self.wake.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
-            state = guard;
-            timed_out = timeout.timed_out();
-            if sabotaged(Sabotage::WokenMeansJob) && !timed_out && !state.closed {
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if sabotaged(Sabotage::WokenMeansJob) && !state.closed {
                 assert!(!state.jobs.is_empty(), "woken without a job");
             }
-        };
-        state.idle -= 1;
-        if job.is_none() {
-            state.workers -= 1;
         }
-        job
     }
 
-    /// Takes out a job that no worker has begun.
-    pub(super) fn take_if(&self, mut wanted: impl FnMut(&T) -> bool) -> Option<T> {
-        let mut state = self.lock();
+    /// Takes out a job that no worker has begun, unless the lock is taken just now.
+    pub(super) fn try_take(&self, mut wanted: impl FnMut(&T) -> bool) -> Option<T> {
+        let mut state = try_lock(&self.state)?;
         let at = state.jobs.iter().position(&mut wanted)?;
         state.jobs.remove(at)
     }
@@ -157,51 +104,37 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
 
-    const NO_TIME: Duration = Duration::ZERO;
-
     #[test]
-    fn asks_for_workers_until_the_limit() {
+    fn jobs_come_out_in_order_but_for_those_taken_back() {
         let queue = Queue::new(2);
-        assert_eq!(queue.push(1), Pushed::NeedWorker);
-        assert_eq!(queue.push(2), Pushed::NeedWorker);
-        assert_eq!(queue.push(3), Pushed::Queued);
-        assert_eq!(queue.pop(NO_TIME), Some(1));
-        assert_eq!(queue.take_if(|job| *job == 3), Some(3));
-        assert_eq!(queue.take_if(|job| *job == 3), None);
-        assert_eq!(queue.pop(NO_TIME), Some(2));
-        assert_eq!(queue.pop(NO_TIME), None, "an idle worker ends");
-        assert_eq!(queue.push(4), Pushed::NeedWorker, "and makes room for another");
+        let mut batch = vec![1, 2, 3];
+        assert!(queue.try_append(&mut batch));
+        assert!(batch.is_empty());
+        assert_eq!(queue.try_take(|job| *job == 2), Some(2));
+        assert_eq!(queue.try_take(|job| *job == 2), None);
+        assert_eq!((queue.pop(), queue.pop()), (Some(1), Some(3)));
     }
 
     #[test]
-    fn a_worker_that_could_not_be_started_is_asked_for_again() {
-        let queue = Queue::new(1);
-        assert_eq!(queue.push(1), Pushed::NeedWorker);
-        assert!(!queue.worker_failed());
-        assert_eq!(queue.recheck(), Pushed::NeedWorker);
-    }
-
-    /// Why the pool looks again after it has started one.
-    #[test]
-    fn several_workers_that_could_not_be_started_are_asked_for_one_by_one() {
+    fn the_device_thread_never_waits_for_whoever_has_the_lock() {
         let queue = Queue::new(2);
-        for job in [1, 2] {
-            assert_eq!(queue.push(job), Pushed::NeedWorker);
-            queue.worker_failed();
-        }
-        assert_eq!(queue.recheck(), Pushed::NeedWorker);
-        assert_eq!(queue.pop(NO_TIME), Some(1));
-        assert_eq!(queue.recheck(), Pushed::NeedWorker, "the first may hang, and 2 still waits");
-        assert_eq!(queue.pop(NO_TIME), Some(2));
-        assert_eq!(queue.recheck(), Pushed::Woken);
+        assert!(queue.try_append(&mut vec![1]));
+        let taken = queue.lock();
+        let mut batch = vec![2];
+        assert!(!queue.try_append(&mut batch), "it would have had to wait");
+        assert_eq!(batch, [2], "nothing is lost");
+        assert_eq!(queue.try_take(|_| true), None);
+        drop(taken);
+        assert!(queue.try_append(&mut batch));
+        assert_eq!((queue.pop(), queue.pop()), (Some(1), Some(2)));
     }
 
     #[test]
     fn closing_drops_jobs_and_ends_workers() {
         let queue = Queue::new(2);
-        queue.push(1);
+        assert!(queue.try_append(&mut vec![1]));
         queue.close();
-        assert_eq!(queue.pop(Duration::from_secs(60)), None);
+        assert_eq!(queue.pop(), None);
     }
 
     #[test]
@@ -209,15 +142,21 @@ mod tests {
         let queue = Queue::new(4);
         let seen = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            for job in 0..1000 {
-                if queue.push(job) == Pushed::NeedWorker {
-                    scope.spawn(|| {
-                        while let Some(job) = queue.pop(Duration::from_millis(20)) {
-                            seen.lock().unwrap().push(job);
-                        }
-                    });
-                }
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while let Some(job) = queue.pop() {
+                        seen.lock().unwrap().push(job);
+                    }
+                });
             }
+            for job in 0..1000 {
+                let mut batch = vec![job];
+                while !queue.try_append(&mut batch) {}
+            }
+            while seen.lock().unwrap().len() < 1000 {
+                std::thread::yield_now();
+            }
+            queue.close();
         });
         let mut seen = seen.into_inner().unwrap();
         seen.sort_unstable();

@@ -7,14 +7,12 @@
 /// One mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sabotage {
-    /// `Queue::push` wakes a worker before the job is there, not after.
-    NotifyBeforePush,
-    /// `Queue::push` takes one idle worker for enough, however many jobs wait for it already.
-    OneIdleWorkerForAll,
+    /// `Queue::try_append` wakes a worker before the jobs are there, not after.
+    NotifyBeforeAppend,
+    /// `Queue::pop` leaves jobs behind and wakes nobody for them.
+    WakeNotPassedOn,
     /// `Queue::pop` lets go of the lock between looking for a job and waiting for one.
     WaitWithoutLock,
-    /// `Queue::pop` ends the worker at a time-out, without a last look for a job.
-    NoLookAfterTimeOut,
     /// `Queue::pop` takes it that there is a job for whoever wakes up.
     WokenMeansJob,
     /// `Queue::close` doesn't wake the idle workers.
@@ -23,14 +21,16 @@ pub(super) enum Sabotage {
     LockDuringIo,
     /// A worker signals before its work is on the list of what has finished.
     SignalBeforeFinished,
+    /// A worker signals while it still has the lock of that list, which the device thread tries.
+    SignalUnderLock,
     /// A worker gives a request back twice.
     GiveBackTwice,
     /// A worker says that it is done before it has let go of the image.
     SayBeforeLettingGo,
     /// A withdrawn job is given back but stays in the queue.
     WithdrawnJobStays,
-    /// After a thread couldn't be started, one more is enough for all jobs that wait.
-    RetryOnce,
+    /// The device thread finds the queue's lock taken and doesn't come back with its batch.
+    LockedMeansDone,
     /// `FileBackend::poll` clears the signal after it has taken what has finished.
     ClearAfterTaking,
     /// `SyncGroup` starts a sync although one is running.

@@ -6,6 +6,7 @@
 //! interleavings a model checker decides; a production build knows nothing of that.
 
 use std::io;
+use std::sync::TryLockError;
 
 use super::sabotage::Sabotage;
 
@@ -18,6 +19,15 @@ const STACK_BYTES: usize = 128 * 1024;
 pub(super) fn start_worker(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let builder = std::thread::Builder::new().name("freewheel-io".into()).stack_size(STACK_BYTES);
     builder.spawn(work).map(drop)
+}
+
+/// The lock, if it is free just now: for the device thread, which waits for nobody.
+pub(super) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// Whether the code is to go wrong on purpose here: never, but in the model checker's tests.

@@ -24,12 +24,14 @@ pub(super) const CASES: &[Case] = &[
 /// Larger ones, for searches at random.
 pub(super) const LARGE: &[Case] = &[Case { name: "backend::busy_day", run: busy_day }];
 
+/// As many threads as slots: enough where nothing is flushed.
 fn threads(slots: u16) -> Device {
-    Device::new(Setting { slots, ..Setting::default() })
+    Device::new(Setting { slots, threads: usize::from(slots), ..Setting::default() })
 }
 
+/// With the extra thread that there is in truth.
 fn one() {
-    let mut device = threads(1);
+    let mut device = Device::new(Setting { slots: 1, threads: 2, ..Setting::default() });
     device.discard(0);
     device.wait_for_all();
     device.finish();
@@ -95,7 +97,7 @@ fn withdraw() {
 
 /// C5.
 fn flush() {
-    let mut device = threads(2);
+    let mut device = Device::new(Setting { slots: 2, threads: 1, ..Setting::default() });
     device.discard(0);
     device.wait_for_all();
     device.submit(1, OpKind::Flush, 0);
@@ -116,7 +118,7 @@ fn late_flush() {
 
 /// The kernel mentions it once. From then on, no flush can be believed.
 fn failed_flush() {
-    let mut device = threads(2);
+    let mut device = Device::new(Setting { slots: 2, threads: 1, ..Setting::default() });
     device.storage().fail_sync(0);
     device.discard(0);
     device.wait_for_all();
@@ -128,7 +130,7 @@ fn failed_flush() {
 }
 
 fn withdrawn_flush() {
-    let mut device = threads(2);
+    let mut device = Device::new(Setting { slots: 2, threads: 1, ..Setting::default() });
     device.discard(0);
     device.wait_for_all();
     let id = device.submit(0, OpKind::Flush, 0);
@@ -140,7 +142,8 @@ fn withdrawn_flush() {
 }
 
 fn write_through() {
-    let mut device = Device::new(Setting { slots: 2, write_through: true, ring: false });
+    let mut device =
+        Device::new(Setting { slots: 2, threads: 2, write_through: true, ring: false });
     device.discard(0);
     device.discard(1);
     device.wait_for_all();
@@ -149,7 +152,8 @@ fn write_through() {
 
 /// Two kinds of threads signal the same eventfd.
 fn ring_and_pool() {
-    let mut device = Device::new(Setting { slots: 2, write_through: false, ring: true });
+    let mut device =
+        Device::new(Setting { slots: 2, threads: 1, write_through: false, ring: true });
     device.submit(0, OpKind::Read, 0);
     device.discard(1);
     device.wait_for_all();
@@ -158,7 +162,7 @@ fn ring_and_pool() {
 
 /// Everything at once: six slots, a hang, hints, flushes, and an end in the middle of it.
 fn busy_day() {
-    let mut device = threads(6);
+    let mut device = Device::new(Setting { slots: 6, threads: 7, ..Setting::default() });
     device.hanging_discard(0);
     let first = device.discard(1);
     let second = device.discard(2);

@@ -9,6 +9,7 @@ use super::base::Arc;
 use super::detect::{FileSystem, MediumKind};
 use super::medium::{HANGS_AT_BYTES, Medium, Storage};
 use super::policy::Policy;
+use super::pool::Pool;
 use super::ring::Ring;
 use super::sync::join_workers;
 use super::wake::Wake;
@@ -20,6 +21,9 @@ const LEN_BYTES: u64 = 512;
 #[derive(Clone, Copy, Default)]
 pub(super) struct Setting {
     pub(super) slots: u16,
+    /// Of the pool. The real one has one more than slots; what a case doesn't need would only
+    /// multiply its schedules.
+    pub(super) threads: usize,
     pub(super) write_through: bool,
     pub(super) ring: bool,
 }
@@ -63,13 +67,14 @@ impl Device {
         };
         let policy =
             Policy { kind: MediumKind::File, file_system: FileSystem::Ext4, direct: setting.ring };
-        let backend =
-            FileBackend::new(info, policy, setting.write_through, ring, medium, Arc::clone(&wake));
+        let pool = Pool::new(medium, Arc::clone(&wake), setting.threads).expect("threads");
+        let write_through = setting.write_through;
+        let backend = FileBackend::new(info, policy, write_through, ring, pool, Arc::clone(&wake));
         Self {
             backend,
             storage,
             wake,
-            write_through: setting.write_through,
+            write_through,
             pending: Vec::new(),
             completed_writes: Vec::new(),
             withdrawn: Vec::new(),

@@ -48,7 +48,7 @@ mod wake;
 /// What every checker has.
 mod base {
     pub(super) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
-    pub(super) use loom::thread::{JoinHandle, spawn};
+    pub(super) use loom::thread::{JoinHandle, spawn, yield_now};
 
     pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -4,29 +4,27 @@ use super::exhaustive;
 use super::random;
 use super::search::{How, Search};
 
-/// What may go wrong in a search: waits that time out, waits that end for no reason, threads that
-/// can't be started. The first says what would otherwise be hidden by a time-out: a lost wake-up.
-const SCENARIOS: [(u8, u8, u8); 6] =
-    [(0, 0, 0), (1, 0, 0), (0, 1, 0), (2, 1, 0), (0, 0, 1), (0, 0, 2)];
+/// How many waits may end for no reason. The first says what would otherwise be hidden: a lost
+/// wake-up.
+const SCENARIOS: [u8; 2] = [0, 1];
 
 /// Preemptions in each schedule of a test run; `None` is all schedules there are. Each bound is as
 /// high as some seconds allow.
 const REACH: &[(&str, Option<usize>)] = &[
-    ("queue::one_worker", None),
-    ("queue::two_workers", Some(3)),
-    ("queue::idle_worker", Some(4)),
-    ("queue::two_idle_workers", Some(2)),
+    ("queue::one_worker", Some(4)),
+    ("queue::two_workers", Some(2)),
+    ("queue::batch", Some(2)),
     ("queue::others_go_on", Some(3)),
-    ("queue::others_go_on_after_idling", Some(3)),
-    ("queue::withdraw", None),
-    ("queue::close", Some(4)),
-    ("backend::one", None),
+    ("queue::others_of_a_batch_go_on", Some(3)),
+    ("queue::withdraw", Some(3)),
+    ("queue::close", Some(3)),
+    ("backend::one", Some(3)),
     ("backend::one_after_the_other", Some(4)),
-    ("backend::two", Some(3)),
-    ("backend::others_go_on", Some(3)),
-    ("backend::drop_with_requests", Some(3)),
+    ("backend::two", Some(2)),
+    ("backend::others_go_on", Some(2)),
+    ("backend::drop_with_requests", Some(2)),
     ("backend::drop_with_a_hang", Some(3)),
-    ("backend::withdraw", Some(3)),
+    ("backend::withdraw", Some(2)),
     ("backend::flush", Some(4)),
     ("backend::late_flush", Some(2)),
     ("backend::failed_flush", Some(4)),
@@ -54,16 +52,8 @@ pub(crate) struct Planned {
     pub(crate) must_end: bool,
 }
 
-fn search(case: &str, how: How, (time_outs, spurious, refusals): (u8, u8, u8)) -> Search {
-    Search {
-        case: case.into(),
-        how,
-        time_outs,
-        spurious,
-        refusals,
-        sabotage: None,
-        milliseconds: Some(SAFETY_MS),
-    }
+fn search(case: &str, how: How, spurious: u8) -> Search {
+    Search { case: case.into(), how, spurious, sabotage: None, milliseconds: Some(SAFETY_MS) }
 }
 
 fn label(how: &How) -> String {
@@ -77,20 +67,9 @@ fn label(how: &How) -> String {
 }
 
 fn planned(search: Search) -> Planned {
-    let Search { time_outs, spurious, refusals, .. } = search;
-    let name = format!(
-        "{}::{}::{time_outs}-time-outs-{spurious}-spurious-{refusals}-refusals",
-        search.case,
-        label(&search.how)
-    );
+    let spurious = search.spurious;
+    let name = format!("{}::{}::{spurious}-spurious", search.case, label(&search.how));
     Planned { name, search, findings: None, must_end: true }
-}
-
-/// The queue's cases start their own workers; and how they are started has nothing to do with
-/// durability.
-fn fits(case: &str, (_, _, refusals): (u8, u8, u8)) -> bool {
-    let about_sync = case.contains("flush") || case.contains("write_through");
-    refusals == 0 || (case.starts_with("backend::") && !about_sync)
 }
 
 fn random_hows(seed: u64, iterations: usize) -> [How; 2] {
@@ -105,22 +84,17 @@ pub(crate) fn test_run(seed: u64) -> Vec<Planned> {
         assert!(planned, "{} has no bound", case.name);
     }
     for (case, preemptions) in REACH {
-        for scenario in SCENARIOS.into_iter().filter(|scenario| fits(case, *scenario)) {
-            let mut preemptions = *preemptions;
-            if scenario.2 > 0 {
-                // Looking again for a thread starts more of them: many more schedules.
-                preemptions = Some(1);
-            }
-            plan.push(planned(search(case, How::Exhaustive { preemptions }, scenario)));
+        for spurious in SCENARIOS {
+            let how = How::Exhaustive { preemptions: *preemptions };
+            plan.push(planned(search(case, how, spurious)));
         }
     }
     for case in random::case::all() {
         let large = exhaustive::case::is_large(case.name);
         let iterations = if large { LARGE_ITERATIONS } else { RANDOM_ITERATIONS };
-        let all_at_once = if fits(case.name, (0, 0, 2)) { (2, 1, 2) } else { (2, 1, 0) };
-        for scenario in [(0, 0, 0), all_at_once] {
+        for spurious in [0, 2] {
             for how in random_hows(seed, iterations) {
-                plan.push(planned(search(case.name, how, scenario)));
+                plan.push(planned(search(case.name, how, spurious)));
             }
         }
     }
@@ -134,9 +108,8 @@ fn sabotages(seed: u64) -> Vec<Planned> {
     for hunt in exhaustive::sabotages::HUNTS {
         let [_, pct] = random_hows(seed, LARGE_ITERATIONS);
         for how in [How::Exhaustive { preemptions: Some(2) }, pct] {
-            let scenario = (hunt.time_outs, hunt.spurious, hunt.refusals);
             let sabotage = Some(hunt.name());
-            let search = Search { sabotage, ..search(hunt.case, how, scenario) };
+            let search = Search { sabotage, ..search(hunt.case, how, hunt.spurious) };
             let name = format!("sabotage::{}::{}", hunt.name(), label(&search.how));
             plan.push(Planned { name, search, findings: Some(hunt.findings), must_end: true });
         }
@@ -149,12 +122,12 @@ fn sabotages(seed: u64) -> Vec<Planned> {
 pub(crate) fn long_search(seed: u64, minutes: u64, processors: u64) -> Vec<Planned> {
     let mut plan = Vec::new();
     for case in random::case::all() {
-        for scenario in SCENARIOS.into_iter().filter(|scenario| fits(case.name, *scenario)) {
+        for spurious in SCENARIOS {
             let mut hows = random_hows(seed, usize::MAX).to_vec();
             if let Some((_, preemptions)) = REACH.iter().find(|(name, _)| *name == case.name) {
                 hows.push(How::Exhaustive { preemptions: preemptions.map(|bound| bound + 1) });
             }
-            plan.extend(hows.into_iter().map(|how| planned(search(case.name, how, scenario))));
+            plan.extend(hows.into_iter().map(|how| planned(search(case.name, how, spurious))));
         }
     }
     let limit = minutes * 60_000 * processors / plan.len() as u64;

@@ -1,21 +1,16 @@
 //! The queue by itself: fewer steps than with a backend around it, so the search goes deeper.
 
-use std::time::Duration;
-
 use super::base::{self, Arc};
 use super::case::Case;
-use super::queue::{Pushed, Queue};
+use super::queue::Queue;
 use super::sync::{join_workers, start_worker};
-
-const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) const CASES: &[Case] = &[
     Case { name: "queue::one_worker", run: one_worker },
     Case { name: "queue::two_workers", run: two_workers },
-    Case { name: "queue::idle_worker", run: idle_worker },
-    Case { name: "queue::two_idle_workers", run: two_idle_workers },
+    Case { name: "queue::batch", run: batch },
     Case { name: "queue::others_go_on", run: others_go_on },
-    Case { name: "queue::others_go_on_after_idling", run: others_go_on_after_idling },
+    Case { name: "queue::others_of_a_batch_go_on", run: others_of_a_batch_go_on },
     Case { name: "queue::withdraw", run: withdraw },
     Case { name: "queue::close", run: close },
 ];
@@ -28,14 +23,21 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(max_workers: usize) -> Arc<Self> {
-        let queue = Queue::new(max_workers);
-        Arc::new(Self { queue, seen: base::Mutex::default(), changed: base::Condvar::new() })
+    /// With so many workers; `hangs` is a job that lasts until others are done: until `self.seen`
+    /// isn't empty.
+    fn new(workers: usize, hangs: Option<u8>) -> Arc<Self> {
+        let queue = Queue::new(4);
+        let (seen, changed) = (base::Mutex::default(), base::Condvar::new());
+        let desk = Arc::new(Self { queue, seen, changed });
+        for _ in 0..workers {
+            let worker = Arc::clone(&desk);
+            start_worker(move || worker.work(hangs)).expect("nobody refuses here");
+        }
+        desk
     }
 
-    /// `hangs` is a job that lasts until others are done: until `self.seen` isn't empty.
     fn work(&self, hangs: Option<u8>) {
-        while let Some(job) = self.queue.pop(PATIENCE) {
+        while let Some(job) = self.queue.pop() {
             let mut seen = base::lock(&self.seen);
             while hangs == Some(job) && seen.is_empty() {
                 seen = base::wait(&self.changed, seen);
@@ -44,6 +46,12 @@ impl Desk {
             seen.push(job);
             self.changed.notify_all();
         }
+    }
+
+    fn push(&self, jobs: &[u8]) {
+        let mut batch = jobs.to_vec();
+        while !self.queue.try_append(&mut batch) {}
+        assert!(batch.is_empty());
     }
 
     fn wait_for(&self, count: usize) -> Vec<u8> {
@@ -55,13 +63,6 @@ impl Desk {
     }
 }
 
-fn push(desk: &Arc<Desk>, job: u8, hangs: Option<u8>) {
-    if desk.queue.push(job) == Pushed::NeedWorker {
-        let worker = Arc::clone(desk);
-        start_worker(move || worker.work(hangs)).expect("nobody refuses here");
-    }
-}
-
 /// Ends the workers, and returns what has been done in all.
 fn finish(desk: &Desk) -> Vec<u8> {
     desk.queue.close();
@@ -70,74 +71,57 @@ fn finish(desk: &Desk) -> Vec<u8> {
 }
 
 fn one_worker() {
-    let desk = Desk::new(1);
-    push(&desk, 0, None);
-    push(&desk, 1, None);
+    let desk = Desk::new(1, None);
+    desk.push(&[0]);
+    desk.push(&[1]);
     assert_eq!(desk.wait_for(2), [0, 1], "in order");
     finish(&desk);
 }
 
 fn two_workers() {
-    let desk = Desk::new(2);
-    push(&desk, 0, None);
-    push(&desk, 1, None);
-    desk.wait_for(2);
-    finish(&desk);
-}
-
-fn idle_worker() {
-    let desk = Desk::new(2);
-    push(&desk, 0, None);
+    let desk = Desk::new(2, None);
+    desk.push(&[0]);
     desk.wait_for(1);
-    push(&desk, 1, None);
+    desk.push(&[1]);
     desk.wait_for(2);
     finish(&desk);
 }
 
-fn two_idle_workers() {
-    let desk = Desk::new(2);
-    push(&desk, 0, None);
-    push(&desk, 1, None);
-    desk.wait_for(2);
-    push(&desk, 2, None);
-    push(&desk, 3, None);
-    desk.wait_for(4);
+fn batch() {
+    let desk = Desk::new(2, None);
+    desk.push(&[0, 1, 2]);
+    desk.wait_for(3);
     finish(&desk);
 }
 
 fn others_go_on() {
-    let desk = Desk::new(2);
-    push(&desk, 0, Some(0));
-    push(&desk, 1, Some(0));
+    let desk = Desk::new(2, Some(0));
+    desk.push(&[0]);
+    desk.push(&[1]);
     assert_eq!(desk.wait_for(2), [1, 0]);
     finish(&desk);
 }
 
-/// A worker is idle, and one is not enough.
-fn others_go_on_after_idling() {
-    let desk = Desk::new(2);
-    push(&desk, 0, Some(1));
-    desk.wait_for(1);
-    base::lock(&desk.seen).clear();
-    push(&desk, 1, Some(1));
-    push(&desk, 2, Some(1));
-    assert_eq!(desk.wait_for(2), [2, 1]);
+/// Only one worker is woken for all of it.
+fn others_of_a_batch_go_on() {
+    let desk = Desk::new(2, Some(0));
+    desk.push(&[0, 1]);
+    assert_eq!(desk.wait_for(2), [1, 0]);
     finish(&desk);
 }
 
 fn withdraw() {
-    let desk = Desk::new(1);
-    push(&desk, 0, None);
-    push(&desk, 1, None);
-    let withdrawn = desk.queue.take_if(|job| *job == 1);
+    let desk = Desk::new(1, None);
+    desk.push(&[0, 1]);
+    let withdrawn = desk.queue.try_take(|job| *job == 1);
     desk.wait_for(2 - withdrawn.iter().count());
     let seen = finish(&desk);
     assert_eq!(seen.contains(&1), withdrawn.is_none(), "either withdrawn or done");
 }
 
 fn close() {
-    let desk = Desk::new(2);
-    push(&desk, 0, None);
-    push(&desk, 1, None);
+    let desk = Desk::new(2, None);
+    desk.push(&[0]);
+    desk.push(&[1]);
     finish(&desk);
 }

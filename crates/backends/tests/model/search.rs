@@ -36,9 +36,7 @@ pub(crate) enum How {
 pub(crate) struct Search {
     pub(crate) case: String,
     pub(crate) how: How,
-    pub(crate) time_outs: u8,
     pub(crate) spurious: u8,
-    pub(crate) refusals: u8,
     pub(crate) sabotage: Option<String>,
     pub(crate) milliseconds: Option<u64>,
 }
@@ -69,14 +67,8 @@ impl fmt::Display for Search {
             }
             How::Replay { schedule } => write!(f, " replay={schedule}")?,
         }
-        for (name, value) in [
-            ("time-outs", self.time_outs),
-            ("spurious", self.spurious),
-            ("refusals", self.refusals),
-        ] {
-            if value > 0 {
-                write!(f, " {name}={value}")?;
-            }
+        if self.spurious > 0 {
+            write!(f, " spurious={}", self.spurious)?;
         }
         if let Some(sabotage) = &self.sabotage {
             write!(f, " sabotage={sabotage}")?;
@@ -92,9 +84,7 @@ impl FromStr for Search {
         let mut search = Self {
             case: String::new(),
             how: How::Exhaustive { preemptions: None },
-            time_outs: 0,
             spurious: 0,
-            refusals: 0,
             sabotage: None,
             milliseconds: None,
         };
@@ -112,9 +102,7 @@ impl FromStr for Search {
                 "iterations" => iterations = number()? as usize,
                 "pct" => pct = Some(number()? as usize),
                 "replay" => search.how = How::Replay { schedule: value.into() },
-                "time-outs" => search.time_outs = number()? as u8,
                 "spurious" => search.spurious = number()? as u8,
-                "refusals" => search.refusals = number()? as u8,
                 "sabotage" => search.sabotage = Some(value.into()),
                 "milliseconds" => search.milliseconds = Some(number()?),
                 _ => return Err(format!("{word}: no such key")),
@@ -161,8 +149,7 @@ impl Search {
         let limit = self.milliseconds.map(Duration::from_millis);
         let complete = match &self.how {
             How::Exhaustive { preemptions } => {
-                let mut scenario =
-                    exhaustive::sync::Scenario::new(self.time_outs, self.spurious, self.refusals);
+                let mut scenario = exhaustive::sync::Scenario::new(self.spurious);
                 if let Some(name) = &self.sabotage {
                     scenario = scenario.with_sabotage(name);
                 }
@@ -170,8 +157,7 @@ impl Search {
                 exhaustive::explore(case, scenario, *preemptions, limit, seen)
             }
             how => {
-                let mut scenario =
-                    random::sync::Scenario::new(self.time_outs, self.spurious, self.refusals);
+                let mut scenario = random::sync::Scenario::new(self.spurious);
                 if let Some(name) = &self.sabotage {
                     scenario = scenario.with_sabotage(name);
                 }

@@ -1,14 +1,13 @@
 //! Takes the place of `src/file/sync.rs`: primitives whose interleavings the model checker decides.
 //!
 //! Built on no more than a mutex, a condition variable without time-outs, and `spawn`, which every
-//! checker has (`base`). The rest is here, because no checker has it: waits that time out, wake up
-//! for no reason, and are woken in any order, and threads that can't be started.
+//! checker has (`base`). The rest is here, because no checker has it: waits that end for no reason,
+//! and are woken in any order.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::LockResult;
-use std::time::Duration;
 
 use super::base;
 use super::sabotage::Sabotage;
@@ -19,21 +18,16 @@ pub(super) use super::base::Arc;
 /// numbers, at every point in time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Scenario {
-    /// How many waits may time out, at each condition variable. Those beyond it last until they are
-    /// woken, so that a lost wake-up is a deadlock and not a delay.
-    pub(crate) time_outs: u8,
-    /// How many waits may end for no reason.
+    /// How many waits may end for no reason, at each condition variable.
     pub(crate) spurious: u8,
-    /// How many threads can't be started, from the first on.
-    pub(crate) refusals: u8,
     /// The mistake made on purpose.
     pub(super) sabotage: Option<Sabotage>,
 }
 
 impl Scenario {
     /// Nothing wrong with the code.
-    pub(crate) const fn new(time_outs: u8, spurious: u8, refusals: u8) -> Self {
-        Self { time_outs, spurious, refusals, sabotage: None }
+    pub(crate) const fn new(spurious: u8) -> Self {
+        Self { spurious, sabotage: None }
     }
 
     /// The same with the mistake of that name.
@@ -47,15 +41,13 @@ impl Scenario {
 // A checker runs all threads of its model on one thread of the system. The cells are set before a
 // schedule begins; what changes during a schedule is only touched by the device thread's code.
 std::thread_local! {
-    static SCENARIO: Cell<Scenario> = const { Cell::new(Scenario::new(0, 0, 0)) };
-    static REFUSALS: Cell<u8> = const { Cell::new(0) };
+    static SCENARIO: Cell<Scenario> = const { Cell::new(Scenario::new(0)) };
     static WORKERS: RefCell<Vec<base::JoinHandle<()>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Begins a schedule.
 pub(super) fn begin(scenario: Scenario) {
     SCENARIO.set(scenario);
-    REFUSALS.set(scenario.refusals);
     // What a schedule that failed has left behind belongs to a checker that is gone.
     WORKERS.with_borrow_mut(|workers| workers.drain(..).for_each(std::mem::forget));
 }
@@ -65,17 +57,13 @@ pub(super) fn sabotaged(by: Sabotage) -> bool {
     SCENARIO.get().sabotage == Some(by)
 }
 
-/// Starts a worker, unless the scenario refuses.
+/// Starts a worker.
 pub(super) fn start_worker(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    if let Some(left) = REFUSALS.get().checked_sub(1) {
-        REFUSALS.set(left);
-        return Err(io::ErrorKind::WouldBlock.into());
-    }
     start_kernel(work);
     Ok(())
 }
 
-/// Starts a thread that nobody can refuse.
+/// Starts a thread.
 pub(super) fn start_kernel(work: impl FnOnce() + Send + 'static) {
     let handle = base::spawn(work);
     WORKERS.with_borrow_mut(|workers| workers.push(handle));
@@ -90,7 +78,14 @@ pub(super) fn join_workers() {
 }
 
 /// A mutex that its guards know, for [`Condvar`].
-pub(super) struct Mutex<T>(base::Mutex<T>);
+///
+/// A checker takes what a thread does after its last wait in a critical section, and the release,
+/// for one step: nobody who *waits* for the lock could tell. [`try_lock`] can. So both ends of that
+/// step touch `door`, and their order is a decision.
+pub(super) struct Mutex<T> {
+    value: base::Mutex<T>,
+    door: base::Mutex<()>,
+}
 
 /// See [`Mutex`].
 pub(super) struct MutexGuard<'a, T> {
@@ -100,15 +95,34 @@ pub(super) struct MutexGuard<'a, T> {
 
 impl<T> Mutex<T> {
     pub(super) fn new(value: T) -> Self {
-        Self(base::Mutex::new(value))
+        Self { value: base::Mutex::new(value), door: base::Mutex::new(()) }
     }
 
     pub(super) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        Ok(MutexGuard { mutex: self, guard: base::lock(&self.0) })
+        Ok(MutexGuard { mutex: self, guard: base::lock(&self.value) })
     }
 
     pub(super) fn into_inner(self) -> LockResult<T> {
-        Ok(self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Ok(self.value.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+/// The lock, if it is free just now. Whoever doesn't get it lets the others go on first: a checker
+/// would otherwise follow the schedules in which they never do.
+pub(super) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    drop(base::lock(&mutex.door));
+    match mutex.value.try_lock() {
+        Ok(guard) => Some(MutexGuard { mutex, guard }),
+        Err(_) => {
+            base::yield_now();
+            None
+        }
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        drop(base::lock(&self.mutex.door));
     }
 }
 
@@ -127,7 +141,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 }
 
 /// A condition variable. `notify_one` wakes any one of those who wait, which one is the checker's
-/// choice; it wakes nobody if nobody waits, and whoever has timed out no longer waits.
+/// choice; it wakes nobody if nobody waits.
 pub(super) struct Condvar {
     waiters: base::Mutex<Waiters>,
     changed: base::Condvar,
@@ -138,7 +152,6 @@ struct Waiters {
     waiting: Vec<u32>,
     /// Of each `notify_one` that has woken nobody yet: the first ticket that came after it.
     notified: Vec<u32>,
-    time_outs: u8,
     spurious: u8,
 }
 
@@ -155,33 +168,18 @@ impl Waiters {
     }
 }
 
-/// Like [`std::sync::WaitTimeoutResult`].
-pub(super) struct WaitTimeoutResult(bool);
-
-impl WaitTimeoutResult {
-    pub(super) fn timed_out(&self) -> bool {
-        self.0
-    }
-}
-
 impl Condvar {
     pub(super) fn new() -> Self {
-        let Scenario { time_outs, spurious, .. } = SCENARIO.get();
         let waiters = Waiters {
             next_ticket: 0,
             waiting: Vec::new(),
             notified: Vec::new(),
-            time_outs,
-            spurious,
+            spurious: SCENARIO.get().spurious,
         };
         Self { waiters: base::Mutex::new(waiters), changed: base::Condvar::new() }
     }
 
-    pub(super) fn wait_timeout<'a, T>(
-        &self,
-        guard: MutexGuard<'a, T>,
-        _patience: Duration,
-    ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
+    pub(super) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
         // On the list before the lock is let go of, so nothing comes in between.
         let mut waiters = base::lock(&self.waiters);
         let ticket = waiters.next_ticket;
@@ -191,26 +189,17 @@ impl Condvar {
         let mutex = guard.mutex;
         drop(guard);
 
-        // The checker decides when this thread goes on from here, and so what it finds: that it has
-        // been woken, or that its time was up before.
         let mut waiters = base::lock(&self.waiters);
-        let timed_out = loop {
-            if !waiters.waiting.contains(&ticket) || waiters.take_notification(ticket) {
-                break false;
-            }
-            if waiters.time_outs > 0 {
-                waiters.time_outs -= 1;
-                break true;
-            }
+        while waiters.waiting.contains(&ticket) && !waiters.take_notification(ticket) {
             if waiters.spurious > 0 {
                 waiters.spurious -= 1;
-                break false;
+                break;
             }
             waiters = base::wait(&self.changed, waiters);
-        };
+        }
         waiters.leave(ticket);
         drop(waiters);
-        mutex.lock().map(|guard| (guard, WaitTimeoutResult(timed_out))).map_err(|_| unreachable!())
+        mutex.lock()
     }
 
     pub(super) fn notify_one(&self) {

@@ -7,8 +7,8 @@ use freewheel_block::Nanos;
 use freewheel_sim::{Environment, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::usage;
 use crate::clock::Clock;
+use crate::usage;
 
 /// The machine that the drill runs on.
 pub(super) struct Host {

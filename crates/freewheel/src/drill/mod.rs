@@ -9,7 +9,6 @@ mod program;
 mod style;
 mod summary;
 mod timeline;
-mod usage;
 
 use std::io::Write;
 use std::os::fd::OwnedFd;

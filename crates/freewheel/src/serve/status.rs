@@ -55,7 +55,11 @@ pub(super) fn status(subject: &mut Subject<'_>) -> Value {
         "uptime_ms": now.0 / 1_000_000,
         "connected": connected,
         "ending": ending,
-        "turn_us_max": micros(controller.turn_max_ns),
+        "turn_us_max": micros(controller.turns.max_ns),
+        "turn_us_max_cpu": micros(controller.turns.max_cpu_ns),
+        "turn_cpu_us_max": micros(controller.turns.cpu_max_ns),
+        "turns_blocked_total": controller.turns.blocked_total,
+        "turn_blocked_us_max": micros(controller.turns.blocked_max_ns),
         "hba": {
             "resets_total": controller.hba.resets_total(),
             "stop_us_max": micros(controller.stop_max_ns),

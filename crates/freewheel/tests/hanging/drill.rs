@@ -41,5 +41,7 @@ pub(crate) fn the_drill_is_good(storage: &mut Storage, keys: &str) {
         us(&report["longest_blocked_call_us"]),
     );
     assert!(reset < RESET_US, "a reset computed for {reset} us");
+    let blocked = us(&report["longest_blocked_call_us"]);
+    assert!(blocked < TURN_US, "a call into the controller waited for {blocked} us");
     assert!(call < TURN_US, "a call into the controller computed for {call} us");
 }

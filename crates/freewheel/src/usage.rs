@@ -1,12 +1,12 @@
 //! What the calling thread has used so far: `getrusage(RUSAGE_THREAD)` and its clock.
 //!
-//! The one place with `unsafe` in this program; no safe crate that we use has this call.
+//! The one place with `unsafe` in this program; no safe crate that we use has the first call.
 
 use freewheel_sim::Usage;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The time that this thread has spent on a processor, and how often it had to wait.
-pub(super) fn of_this_thread() -> Option<Usage> {
+pub(crate) fn of_this_thread() -> Option<Usage> {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let cpu_ns = u64::try_from(time.tv_sec).ok()? * 1_000_000_000;
     let cpu_ns = cpu_ns + u64::try_from(time.tv_nsec).ok()?;
