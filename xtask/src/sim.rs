@@ -38,6 +38,9 @@ pub(crate) struct SimArgs {
     /// With --seed: tell the whole story.
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Run the seed of a trace again (FILE is what --trace printed) and compare line by line.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "minutes", "first", "seed", "coverage", "sabotage"])]
+    check_trace: Option<String>,
     /// Show what was visited; a reachable cell at zero is a failure.
     #[arg(long, conflicts_with = "seed")]
     coverage: bool,
@@ -65,10 +68,12 @@ impl SimArgs {
         };
         pass("--seed", self.seed.map(|seed| seed.to_string()));
         pass("--sabotage", self.sabotage.clone());
+        pass("--check-trace", self.check_trace.clone());
         pass("--threads", self.threads.map(|threads| threads.to_string()));
         pass("--first", self.first.map(|first| first.to_string()));
         pass("--minutes", self.minutes.map(|minutes| minutes.to_string()));
-        if self.minutes.is_none() && self.seed.is_none() && self.sabotage.is_none() {
+        let one = self.seed.is_some() || self.sabotage.is_some() || self.check_trace.is_some();
+        if self.minutes.is_none() && !one {
             pass("--seeds", Some(self.seeds.to_string()));
         }
         args.extend(self.trace.then(|| "--trace".to_owned()));

@@ -13,6 +13,8 @@ Usage: freewheel-sim [OPTIONS]
   --first N          start at this seed (default 0)
   --seed N           run one seed; if it fails, show the shortest run that does
   --trace            with --seed: tell the whole story
+  --check-trace FILE run the seed of a trace again (FILE is what --trace printed) and compare line
+                     by line
   --coverage         show what was visited; a reachable cell at zero is a failure
   --sabotage NAME    break one thing on purpose and look how soon it is found; `all` for a table
                      (needs the feature `sabotage`)
@@ -20,14 +22,17 @@ Usage: freewheel-sim [OPTIONS]
 
 Example: freewheel-sim --minutes 10 --coverage
 
-Exit codes: 0 no violation (or every sabotage found); 1 a violation, a hole in the coverage, or a
-sabotage that was not found; 2 wrong arguments.
+Exit codes: 0 no violation (or every sabotage found, or the same trace); 1 a violation, a hole in the
+coverage, a sabotage that was not found, or another trace; 2 wrong arguments, or a file that is no
+trace of this version.
 ";
 
 /// What is to be done.
 pub(crate) enum Task {
     Seeds,
     One(u64),
+    /// The trace in this file, again.
+    CheckTrace(String),
     /// One sabotage, or all.
     Sabotage(Option<String>),
 }
@@ -81,6 +86,10 @@ impl Args {
                 }
                 "--seed" => parsed.task = Task::One(number(option, args.next())?),
                 "--trace" => parsed.trace = true,
+                "--check-trace" => {
+                    let file = args.next().ok_or("--check-trace needs a file")?;
+                    parsed.task = Task::CheckTrace(file);
+                }
                 "--coverage" => parsed.coverage = true,
                 "--sabotage" => {
                     let name = args.next().ok_or("--sabotage needs a name, or `all`")?;

@@ -6,6 +6,7 @@
 
 mod args;
 mod sabotages;
+mod traces;
 
 use std::process::ExitCode;
 use std::thread::available_parallelism;
@@ -30,6 +31,13 @@ fn main() -> ExitCode {
     let good = match &args.task {
         Task::Seeds => seeds(&args),
         Task::One(seed) => one(*seed, args.trace),
+        Task::CheckTrace(file) => match traces::check(file) {
+            Ok(same) => same,
+            Err(mistake) => {
+                eprintln!("error: {mistake}");
+                return ExitCode::from(2);
+            }
+        },
         Task::Sabotage(name) => match sabotages::run(name.as_deref(), threads(&args)) {
             Ok(good) => good,
             Err(mistake) => {
@@ -117,11 +125,14 @@ fn cpu_seconds() -> Option<f64> {
 
 fn one(seed: u64, trace: bool) -> bool {
     let run = Run::of_seed(seed);
-    println!("seed {seed}: {:?}, {} steps", run.config, run.steps.len());
-    let outcome = if trace { run.trace() } else { run.execute() };
-    for line in &outcome.trace {
-        println!("{line}");
-    }
+    let outcome = if trace {
+        let outcome = run.trace();
+        traces::lines(seed, &run, &outcome).iter().for_each(|line| println!("{line}"));
+        outcome
+    } else {
+        println!("seed {seed}: {:?}, {} steps", run.config, run.steps.len());
+        run.execute()
+    };
     match &outcome.violation {
         None => {
             println!("no violation: {:?}", outcome.stats);
