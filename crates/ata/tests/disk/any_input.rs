@@ -1,10 +1,11 @@
 //! Whatever a host sends, in whatever order, each command ends exactly once.
 
 use freewheel_ata::Device;
-use freewheel_ata::fis::{DeviceFis, RegisterH2D, Status};
+use freewheel_ata::fis::RegisterH2D;
 use freewheel_block::{EngineConfig, IoError, OpKind};
 use proptest::prelude::*;
 
+use crate::ledger::Ledger;
 use crate::support::*;
 
 #[derive(Clone, Debug)]
@@ -87,58 +88,6 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What a host knows of the commands that it has sent.
-#[derive(Default)]
-struct Ledger {
-    unqueued: u32,
-    queued: u32,
-}
-
-impl Ledger {
-    /// Each FIS must end something that has not ended, or belong to something that goes on.
-    fn take(&mut self, slot: Option<u8>, fis: &DeviceFis) {
-        match (slot, fis) {
-            (Some(slot), DeviceFis::RegisterD2H { interrupt: false, registers }) => {
-                assert!(!registers.status.intersects(Status::ERR | Status::BSY | Status::DRQ));
-                assert_eq!(self.unqueued & 1 << slot, 1 << slot, "accepts what was sent");
-                self.unqueued &= !(1 << slot);
-                assert_eq!(self.queued & 1 << slot, 0);
-                self.queued |= 1 << slot;
-            }
-            (Some(slot), DeviceFis::RegisterD2H { interrupt: true, registers }) => {
-                assert_eq!(self.unqueued & 1 << slot, 1 << slot, "ends what was sent");
-                self.unqueued &= !(1 << slot);
-                if registers.status.contains(Status::ERR) {
-                    // A refusal takes the queue with it, if there is one.
-                    self.queued = 0;
-                }
-            }
-            (Some(slot), DeviceFis::PioSetup { to_host, ending_status, .. }) => {
-                assert_eq!(self.unqueued & 1 << slot, 1 << slot, "data for what was sent");
-                if *to_host && !ending_status.contains(Status::BSY) {
-                    self.unqueued &= !(1 << slot);
-                }
-            }
-            (None, DeviceFis::SetDeviceBits { interrupt: false, active, .. }) => {
-                assert_eq!((*active, self.queued), (u32::MAX, 0));
-            }
-            (None, DeviceFis::SetDeviceBits { status, active, .. }) => {
-                assert_eq!(self.queued & active, *active, "ends what was accepted");
-                self.queued &= !active;
-                if status.contains(Status::ERR) {
-                    self.queued = 0;
-                } else {
-                    assert_ne!(*active, 0);
-                }
-            }
-            (None, DeviceFis::RegisterD2H { registers, .. }) => {
-                assert_eq!(registers.error.bits(), 1, "a signature");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -156,15 +105,11 @@ proptest! {
             match event {
                 Event::Command(slot, fis) => {
                     let bit = 1u32.checked_shl(slot.into()).unwrap_or(0);
-                    // The slot of an unqueued command is busy: the disk ignores what comes.
-                    let is_taken = !held && ledger.unqueued & bit == 0;
-                    if is_taken {
-                        ledger.unqueued |= bit;
-                    }
+                    let is_taken = !held && ledger.send(slot);
                     let was_queued = ledger.queued & bit;
                     let before = rig.host.fises.len();
                     rig.issue(slot, fis);
-                    if !is_taken || bit == 0 {
+                    if !is_taken {
                         prop_assert_eq!(rig.host.fises.len(), before);
                     } else if was_queued != 0 {
                         // Refused, and the one that had the tag went with it.

@@ -5,6 +5,8 @@ mod buffer;
 mod epc;
 mod errors;
 mod identify;
+mod identify_words;
+mod ledger;
 mod lives;
 mod logs;
 mod power;
