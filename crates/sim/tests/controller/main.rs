@@ -6,6 +6,7 @@ mod errors;
 mod fetching;
 mod interrupts;
 mod late;
+mod port_command;
 mod registers;
 mod resets;
 mod start_up;
