@@ -1,10 +1,12 @@
-//! Project tasks: `cargo xtask lab | vm | sim | test`.
+//! Project tasks: `cargo xtask lab | vm | sim | fuzz | test`.
 //!
 //! This file is the command line only. What real guests need is in `lab`, running them in `vm`,
-//! the simulation in `sim`, and everything that must pass before a change lands in `test`.
+//! the simulation in `sim`, fuzzing in `fuzz`, and
+//! everything that must pass before a change lands in `test`.
 
 mod children;
 mod deny;
+mod fuzz;
 mod lab;
 mod run;
 mod say;
@@ -38,6 +40,8 @@ enum Task {
     Vm(vm::VmArgs),
     /// Simulate guests, controllers and faulty disks, and judge what a guest may observe.
     Sim(sim::SimArgs),
+    /// Fuzz the layers that a guest or a VMM feeds.
+    Fuzz(fuzz::FuzzArgs),
     /// Everything that must pass: format, lints, tests, the drill, and real guests.
     Test(test::TestArgs),
 }
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Task::Lab(args) => lab::main(&args),
         Task::Vm(args) => vm::main(&args),
         Task::Sim(args) => sim::main(&args),
+        Task::Fuzz(args) => fuzz::main(&args),
         Task::Test(args) => test::main(&args),
     };
     match done {

@@ -12,7 +12,7 @@ use crate::children::Running;
 use crate::lab::Lab;
 use crate::sim::{self, SimArgs};
 use crate::vm::{self, VmArgs};
-use crate::{deny, say, workspace};
+use crate::{deny, fuzz, say, workspace};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: cargo xtask test --quick")]
@@ -107,6 +107,11 @@ fn steps(quick: bool) -> Vec<(String, Run)> {
     if quick {
         return steps;
     }
+    add("format of the fuzz targets", cargo(&["fmt", "--check", "--manifest-path", FUZZ], 2));
+    let strict = ["--lib", "--bins", "--", "-D", "warnings"];
+    let lints = [&["clippy", "--manifest-path", FUZZ, "--target-dir", "target/fuzz"], &strict[..]];
+    add("lints of the fuzz targets", if_fuzzing(cargo(&lints.concat(), 20)));
+    add("fuzzing: five minutes, all targets", if_fuzzing(Box::new(fuzzing)));
     add("dependencies", Box::new(deny::check));
     add("dependencies: advisories", Box::new(deny::advisories));
     add("lab", Box::new(lab));
@@ -146,6 +151,24 @@ fn simulation(args: &[&'static str]) -> Run {
         true => Ok(Ended::Passed),
         false => bail!("the simulation found something"),
     })
+}
+
+/// The manifest of the fuzz targets, which are a workspace of their own.
+const FUZZ: &str = "fuzz/Cargo.toml";
+
+/// `run`, where libFuzzer can be built.
+fn if_fuzzing(run: Run) -> Run {
+    Box::new(move || match fuzz::obstacle() {
+        Some(why) => Ok(Ended::NotRun(why)),
+        None => run(),
+    })
+}
+
+fn fuzzing() -> Result<Ended> {
+    match fuzz::main(&fuzz::FuzzArgs::all_for(5.0))? {
+        true => Ok(Ended::Passed),
+        false => bail!("a fuzz target found something"),
+    }
 }
 
 /// A guest on storage that hangs in the host's kernel, where that can be had.
