@@ -1,10 +1,11 @@
-//! Project tasks: `cargo xtask lab | vm | sim | fuzz | test`.
+//! Project tasks: `cargo xtask lab | vm | sim | fuzz | conformance | test`.
 //!
 //! This file is the command line only. What real guests need is in `lab`, running them in `vm`,
-//! the simulation in `sim`, fuzzing in `fuzz`, and
+//! the simulation in `sim`, fuzzing in `fuzz`, the table of what is there in `conformance`, and
 //! everything that must pass before a change lands in `test`.
 
 mod children;
+mod conformance;
 mod deny;
 mod fuzz;
 mod lab;
@@ -42,6 +43,8 @@ enum Task {
     Sim(sim::SimArgs),
     /// Fuzz the layers that a guest or a VMM feeds.
     Fuzz(fuzz::FuzzArgs),
+    /// Check docs/conformance.md against the code.
+    Conformance(conformance::ConformanceArgs),
     /// Everything that must pass: format, lints, tests, the drill, and real guests.
     Test(test::TestArgs),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Vm(args) => vm::main(&args),
         Task::Sim(args) => sim::main(&args),
         Task::Fuzz(args) => fuzz::main(&args),
+        Task::Conformance(args) => conformance::main(&args),
         Task::Test(args) => test::main(&args),
     };
     match done {

@@ -12,7 +12,7 @@ use crate::children::Running;
 use crate::lab::Lab;
 use crate::sim::{self, SimArgs};
 use crate::vm::{self, VmArgs};
-use crate::{deny, fuzz, say, workspace};
+use crate::{conformance, deny, fuzz, say, workspace};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: cargo xtask test --quick")]
@@ -104,6 +104,7 @@ fn steps(quick: bool) -> Vec<(String, Run)> {
     let strict = ["--all-targets", "--", "-D", "warnings"];
     add("lints of the sabotages", cargo(&[&["clippy"], &saboteur[..], &strict[..]].concat(), 10));
     add("drill, no VM", Box::new(drill));
+    add("conformance table", Box::new(conformance_table));
     if quick {
         return steps;
     }
@@ -168,6 +169,13 @@ fn fuzzing() -> Result<Ended> {
     match fuzz::main(&fuzz::FuzzArgs::all_for(5.0))? {
         true => Ok(Ended::Passed),
         false => bail!("a fuzz target found something"),
+    }
+}
+
+fn conformance_table() -> Result<Ended> {
+    match conformance::main(&conformance::ConformanceArgs { list: false })? {
+        true => Ok(Ended::Passed),
+        false => bail!("docs/conformance.md and the code don't agree"),
     }
 }
 
