@@ -61,11 +61,12 @@ pub(crate) fn main(args: &LabArgs) -> Result<bool> {
     }
     let lab = Lab::ensure()?;
     say::step(format_args!(
-        "lab ready in {}: {}; kernels {} and {}",
+        "lab ready in {}: {}; kernels {}, {} and {}",
         lab.dir.display(),
         lab.qemu,
         lab.kernel_version("6.12")?,
         lab.kernel_version("7")?,
+        lab.kernel_version("6.12-full")?,
     ));
     if args.print_path {
         println!("{}", lab.dir.display());
@@ -128,7 +129,7 @@ impl Lab {
         let dir = self.dir.join("kernel").join(name);
         let image = dir.join("vmlinuz");
         if !image.is_file() {
-            bail!("the lab has no kernel {name:?}: it has 6.12 and 7");
+            bail!("the lab has no kernel {name:?}: it has 6.12, 7 and 6.12-full");
         }
         Ok((image, vec![self.tools(), dir.join("modules.cpio")]))
     }

@@ -17,10 +17,16 @@ const PACKAGES: &[&str] = &[
     "busybox-static",
     "e2fsprogs",
     "eject",
+    "fdisk",
     "fio",
+    "grub-common",
+    "grub-efi-amd64-bin",
+    "grub-pc-bin",
     "hdparm",
     "kmod",
+    "mtools",
     "nbdkit",
+    "ovmf",
     "qemu-utils",
     "sg3-utils",
     "smartmontools",
@@ -49,7 +55,18 @@ pub(crate) const GUEST_PROGRAMS: &[&str] = &[
 
 /// The guest's kernel modules, without their dependencies. One that a kernel has built in, or
 /// not at all, is left out.
-pub(crate) const GUEST_MODULES: &[&str] = &["ahci", "ext4", "sd_mod", "sg", "sr_mod", "virtio_blk"];
+pub(crate) const GUEST_MODULES: &[&str] = &[
+    "ahci",
+    "ext4",
+    "nls_ascii",
+    "nls_cp437",
+    "nls_iso8859_1",
+    "sd_mod",
+    "sg",
+    "sr_mod",
+    "vfat",
+    "virtio_blk",
+];
 
 /// A kernel of the lab.
 pub(crate) struct Kernel {
@@ -61,10 +78,12 @@ pub(crate) struct Kernel {
     pub(crate) version: &'static str,
 }
 
-/// The cloud kernels: small, with `ahci` as a module and ext4 built in.
+/// The cloud kernels: small, with `ahci` as a module and ext4 built in. They lack port multipliers
+/// (`CONFIG_SATA_PMP`), which the full one has.
 pub(crate) const KERNELS: &[Kernel] = &[
     Kernel { name: "6.12", package: "linux-image-cloud-amd64", version: "6.12." },
     Kernel { name: "7", package: "linux-image-cloud-amd64", version: "7." },
+    Kernel { name: "6.12-full", package: "linux-image-amd64", version: "6.12." },
 ];
 
 pub(crate) fn packages(system_qemu: bool) -> Vec<&'static str> {
