@@ -11,7 +11,8 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
-exec 3>/dev/ttyS1
+stty -F /dev/ttyS1 raw -echo
+exec 3<>/dev/ttyS1
 cd /tmp || exit 1
 
 # One marker line for the host.
@@ -37,6 +38,34 @@ step() {
     fi
     say "step=$step_name rc=$step_rc"
     [ $step_rc = 0 ] || end 1
+}
+
+# output NAME COMMAND…: run it and hand the host what it prints and its exit code, to be judged
+# there.
+output() {
+    output_name=$1
+    shift
+    "$@" >"/tmp/$output_name.log" 2>&1
+    output_rc=$?
+    sed "s/^/@@FW> $output_name /" "/tmp/$output_name.log" >&3
+    say "output=$output_name rc=$output_rc"
+}
+
+# kernel_log NAME: hand the host what the kernel has logged since the last time.
+kernel_log() { output "$1" /busybox/dmesg -r -c; }
+
+# ask METHOD [KEY=VALUE…]: have the host call a method of the disk's control socket, and wait until
+# it has.
+ask() {
+    say "ask=$*"
+    read -r answer <&3
+    [ "$answer" = ok ] && return
+    echo "asked for $*: $answer"
+    end 1
+}
+
+modules() {
+    for module in "$@"; do /usr/sbin/modprobe "$module" || return; done
 }
 
 # pass FILE SIZE SEED: write a file anew with data that depends on the seed, and read it back. A
@@ -98,6 +127,6 @@ same() { [ "$1" = "$2" ]; }
 
 . /job.env
 say boot
-for module in ahci sd_mod sg; do /usr/sbin/modprobe $module; done
+modules ahci sd_mod sg
 . /job.sh
 end 0

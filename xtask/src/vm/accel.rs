@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::guest::{Accel, Boot, Guest};
+use super::guest::{Accel, Boot, Guest, Start};
 use super::job::Job;
 use super::kernel::Kernel;
 use super::serial::What;
@@ -46,9 +46,12 @@ fn runs(lab: &Lab, kernel: &Kernel) -> Result<bool> {
     let guest = Guest::start(&Boot {
         lab,
         accel: Accel::Kvm,
-        image: &kernel.image,
-        initramfs: &kernel.initramfs,
-        job: Job::Probe,
+        start: Start::Kernel {
+            image: &kernel.image,
+            initramfs: &kernel.initramfs,
+            script: Job::Probe.script(),
+            env: "",
+        },
         args: &[],
         scratch: scratch.path(),
         logs: Path::new(scratch.path()),

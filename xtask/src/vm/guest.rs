@@ -1,33 +1,51 @@
 //! A guest: QEMU with a kernel, a job and a disk, and what it says while it runs.
 
 use std::fs::{self, File};
-use std::os::unix::net::UnixListener;
+use std::io::Write;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::job::Job;
+use super::job;
 use super::qmp::Poller;
 use super::serial::{self, Event, What};
 use crate::children::Running;
 use crate::lab::Lab;
 use crate::run;
 
+/// The kernel's command line, wherever it is loaded from.
+pub(crate) const APPEND: &str = "console=ttyS0,115200 panic=-1";
+
 /// What to boot.
 pub(crate) struct Boot<'a> {
     pub(crate) lab: &'a Lab,
     pub(crate) accel: Accel,
-    pub(crate) image: &'a Path,
-    pub(crate) initramfs: &'a [PathBuf],
-    pub(crate) job: Job,
+    pub(crate) start: Start<'a>,
     /// QEMU's arguments for the disk, and those that the user gave.
     pub(crate) args: &'a [String],
     /// For sockets and the initramfs: short-lived, with a short path.
     pub(crate) scratch: &'a Path,
     pub(crate) logs: &'a Path,
+}
+
+/// What the guest starts from.
+pub(crate) enum Start<'a> {
+    /// QEMU loads this kernel, with these archives and a script behind them.
+    Kernel {
+        image: &'a Path,
+        initramfs: &'a [PathBuf],
+        /// What the guest does.
+        script: &'a str,
+        /// Settings for it: assignments, one a line.
+        env: &'a str,
+    },
+    /// Firmware finds what to boot on the disk.
+    Disk,
 }
 
 /// A running guest.
@@ -38,6 +56,8 @@ pub(crate) struct Guest {
     pub(crate) qmp: Poller,
     /// When QEMU was started.
     pub(crate) start: Instant,
+    /// Where answers to the guest go, once its second serial port is connected.
+    answers: Arc<Mutex<Option<UnixStream>>>,
     logs: PathBuf,
 }
 
@@ -60,8 +80,6 @@ impl Accel {
 impl Guest {
     pub(crate) fn start(boot: &Boot) -> Result<Self> {
         fs::create_dir_all(boot.logs)?;
-        let initramfs = boot.scratch.join("initramfs");
-        boot.job.initramfs(boot.initramfs, &initramfs)?;
         let markers = boot.scratch.join("markers.sock");
         let listener = UnixListener::bind(&markers)
             .with_context(|| format!("can't listen on {}", markers.display()))?;
@@ -75,21 +93,20 @@ impl Guest {
             .args(["-cpu", "max", "-smp", "2", "-m", "1G"])
             .args(["-nodefaults", "-display", "none", "-no-reboot", "-monitor", "none"])
             .args(["-object", "memory-backend-memfd,id=mem,size=1G,share=on"])
-            .arg("-kernel")
-            .arg(boot.image)
-            .arg("-initrd")
-            .arg(&initramfs)
-            .args(["-append", "console=ttyS0,115200 panic=-1"])
             .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
             .arg("-chardev")
             .arg(format!("socket,id=markers,path={}", markers.display()))
             .args(["-serial", "chardev:markers"])
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", monitor.display()))
-            .args(boot.args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(errors);
+            .args(boot.args);
+        if let Start::Kernel { image, initramfs, script, env } = &boot.start {
+            let file = boot.scratch.join("initramfs");
+            job::initramfs(initramfs, script, env, &file)?;
+            cmd.arg("-kernel").arg(image).arg("-initrd").arg(&file);
+            cmd.args(["-append", APPEND]);
+        }
+        cmd.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
 
         let start = Instant::now();
         let mut qemu = Running::spawn("QEMU", &mut cmd)?;
@@ -98,12 +115,23 @@ impl Guest {
         let log = |name: &str| File::create(boot.logs.join(name)).context("can't write a log");
         serial::listen(console, true, start, log("console.log")?, sender.clone());
         let log = log("markers.log")?;
+        let answers = Arc::new(Mutex::new(None));
+        let back = answers.clone();
         std::thread::spawn(move || {
             if let Ok((port, _)) = listener.accept() {
+                *back.lock().unwrap_or_else(PoisonError::into_inner) = port.try_clone().ok();
                 serial::listen(port, false, start, log, sender);
             }
         });
-        Ok(Self { qemu, events, qmp: Poller::start(monitor), start, logs: boot.logs.to_owned() })
+        let (qmp, logs) = (Poller::start(monitor), boot.logs.to_owned());
+        Ok(Self { qemu, events, qmp, start, answers, logs })
+    }
+
+    /// Answer a guest that waits for one: a line on its second serial port.
+    pub(crate) fn answer(&self, text: &str) -> Result<()> {
+        let mut port = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let port = port.as_mut().context("the guest's second serial port is not connected")?;
+        port.write_all(format!("{text}\n").as_bytes()).context("can't answer the guest")
     }
 
     /// The next thing that the guest does, if it does any until then.

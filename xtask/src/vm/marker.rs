@@ -5,6 +5,16 @@ use std::time::{Duration, Instant};
 /// What a marker line starts with.
 const START: &str = "@@FW ";
 
+/// What a line of a command's output starts with.
+const OUTPUT: &str = "@@FW> ";
+
+/// The name and the text of a line of output.
+pub(crate) fn output(line: &str) -> Option<(String, String)> {
+    let (_, rest) = line.split_once(OUTPUT)?;
+    let (name, text) = rest.split_once(' ').unwrap_or((rest, ""));
+    Some((name.to_owned(), text.to_owned()))
+}
+
 /// One marker line: words, some with a value (`step=mkfs rc=0`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Marker {
@@ -33,6 +43,11 @@ impl Marker {
     /// Whether a word is there with this value.
     pub(crate) fn is(&self, key: &str, value: &str) -> bool {
         self.get(key) == Some(value)
+    }
+
+    /// Every word with its value, in order.
+    pub(crate) fn words(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.words.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// The `rc` of a marker that has one; a value that isn't a number is a failure.
@@ -69,6 +84,9 @@ mod tests {
         assert_eq!(Marker::parse("@@FW pass=1 rc=x").unwrap().rc(), Some(-1));
         assert!(Marker::parse("[    1.0] ata1: EH complete").is_none());
         assert!(Marker::parse("@@FW ").is_none());
+        assert!(Marker::parse("@@FW> id a=b").is_none());
+        assert_eq!(output("@@FW> id  a b"), Some(("id".into(), " a b".into())));
+        assert_eq!(output("@@FW> id"), Some(("id".into(), String::new())));
     }
 
     #[test]

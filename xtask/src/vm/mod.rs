@@ -2,7 +2,7 @@
 //!
 //! `rig` puts a run together from `image`, `server` (what serves the disk), `guest` (QEMU), `job`
 //! (the script inside) and follows it; `serial`, `marker`, `qmp` and `control` are the ways in and
-//! out; `plain` and `drill` are what is run, and what counts as passed.
+//! out; `plain`, `drill` and `jobs` are what is run, and what counts as passed.
 
 mod accel;
 mod control;
@@ -10,6 +10,7 @@ mod drill;
 mod guest;
 mod image;
 mod job;
+mod jobs;
 mod kernel;
 mod marker;
 mod plain;
@@ -32,6 +33,7 @@ pub(crate) use stall::obstacle as stall_obstacle;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     cargo xtask vm                                  the main job: format, write, verify, trim\n  \
+    cargo xtask vm --job errors                     a job with checks (--job list names all)\n  \
     cargo xtask vm --drill                          a TRIM of 35 s, with both engines\n  \
     cargo xtask vm --drill --fault write#20:hang    a write that hangs until it is let go\n  \
     cargo xtask vm --drill --real-stall             a disk that hangs in the host's kernel\n  \
@@ -39,6 +41,9 @@ pub(crate) use stall::obstacle as stall_obstacle;
     Logs lie in vm/ of cargo's target directory. FREEWHEEL_ACCEL=kvm|tcg decides how guests run; \
     otherwise KVM is used where a guest really runs with it.")]
 pub(crate) struct VmArgs {
+    /// A job with checks in place of the main job; `list` names them.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["drill", "device", "engine"])]
+    job: Option<String>,
     /// The stuck-storage drill in place of the main job.
     #[arg(long)]
     drill: bool,
@@ -58,8 +63,8 @@ pub(crate) struct VmArgs {
     /// Freewheel's engine. Without it the drill runs with both, one after the other.
     #[arg(long)]
     engine: Option<Engine>,
-    /// The guest's kernel: 6.12, 7, or the path of an image with AHCI and SCSI disks built in.
-    #[arg(long, default_value = "6.12", value_name = "6.12|7|PATH")]
+    /// The guest's kernel: 6.12, 7, 6.12-full, or the path of an image with AHCI and SCSI disks built in.
+    #[arg(long, default_value = "6.12", value_name = "6.12|7|6.12-full|PATH")]
     kernel: String,
     /// Repeat the guest's console on standard error.
     #[arg(long)]
@@ -90,6 +95,13 @@ const QEMU_TRIM_DELAY: u64 = 35;
 
 /// `cargo xtask vm`.
 pub(crate) fn main(args: &VmArgs) -> Result<bool> {
+    if args.job.as_deref() == Some("list") {
+        for job in jobs::JOBS {
+            println!("{:12} {}", job.name, job.about);
+        }
+        return Ok(true);
+    }
+    let job = args.job.as_deref().map(jobs::find).transpose()?;
     if args.device.is_none() {
         workspace::build_freewheel()?;
     }
@@ -98,6 +110,9 @@ pub(crate) fn main(args: &VmArgs) -> Result<bool> {
     let accel = accel::choose(&lab, &kernel)?;
     let setting =
         Setting { lab: &lab, accel, kernel: &kernel, args: &args.qemu, show: args.show_console };
+    if let Some(job) = job {
+        return jobs::run(&setting, job);
+    }
     if args.drill {
         return drills(&setting, args);
     }

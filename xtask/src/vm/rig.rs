@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::guest::{Accel, Boot, Guest};
+use super::guest::{Accel, Boot, Guest, Start};
 use super::image::Image;
 use super::job::Job;
 use super::kernel::Kernel;
@@ -50,15 +50,7 @@ impl Rig {
         job: Job,
         formatted: bool,
     ) -> Result<Self> {
-        let name = format!("{name}-{}-{}", device.title(), setting.kernel.name);
-        let name: String = name
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
-            .collect();
-        let logs = workspace::target_dir()?.join("vm").join(name);
-        // A run that is still writing there keeps its own, now nameless files.
-        let _ = fs::remove_dir_all(&logs);
-        fs::create_dir_all(&logs).with_context(|| format!("can't create {}", logs.display()))?;
+        let logs = logs(&format!("{name}-{}-{}", device.title(), setting.kernel.name))?;
         let scratch = Scratch::new()?;
         let image = Image::create(scratch.path().join("disk.img"), IMAGE_BYTES)?;
         if formatted {
@@ -70,9 +62,12 @@ impl Rig {
         let guest = Guest::start(&Boot {
             lab: setting.lab,
             accel: setting.accel,
-            image: &setting.kernel.image,
-            initramfs: &setting.kernel.initramfs,
-            job,
+            start: Start::Kernel {
+                image: &setting.kernel.image,
+                initramfs: &setting.kernel.initramfs,
+                script: job.script(),
+                env: "",
+            },
             args: &args,
             scratch: scratch.path(),
             logs: &logs,
@@ -108,6 +103,17 @@ impl Rig {
             }
         }
     }
+}
+
+/// A fresh directory for a run's logs.
+pub(crate) fn logs(name: &str) -> Result<PathBuf> {
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    let logs = workspace::target_dir()?.join("vm").join(name);
+    // A run that is still writing there keeps its own, now nameless files.
+    let _ = fs::remove_dir_all(&logs);
+    fs::create_dir_all(&logs).with_context(|| format!("can't create {}", logs.display()))?;
+    Ok(logs)
 }
 
 /// Whether to go on following.
@@ -149,6 +155,7 @@ impl Seen {
     fn note(&mut self, at: Instant, what: What, image: &Image) -> Result<bool> {
         match what {
             What::Closed => return Ok(false),
+            What::Output { .. } => {}
             What::Console(line) => self.console(at, &line),
             What::Marker(marker) => {
                 let rc = marker.rc();

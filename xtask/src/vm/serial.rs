@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use super::marker::Marker;
+use super::marker::{self, Marker};
 
 /// Something the guest did.
 pub(crate) struct Event {
@@ -17,6 +17,8 @@ pub(crate) struct Event {
 pub(crate) enum What {
     /// A marker line on the second serial port.
     Marker(Marker),
+    /// A line of a command's output, for the host to judge.
+    Output { name: String, line: String },
     /// A line on the console.
     Console(String),
     /// The console has closed: QEMU has ended.
@@ -49,6 +51,8 @@ pub(crate) fn listen(
                 What::Console(line.to_owned())
             } else if let Some(marker) = Marker::parse(line) {
                 What::Marker(marker)
+            } else if let Some((name, line)) = marker::output(line) {
+                What::Output { name, line }
             } else {
                 continue;
             };

@@ -101,8 +101,13 @@ impl Server {
             stall.release();
             return Ok(());
         }
+        self.call("fault.release", json!({}))
+    }
+
+    /// Call a method of the control socket.
+    pub(crate) fn call(&self, method: &str, params: serde_json::Value) -> Result<()> {
         let control = self.control.as_ref().context("this disk has no control socket")?;
-        control::call(control, "fault.release", json!({})).map(drop)
+        control::call(control, method, params).map(drop)
     }
 
     /// The newest status seen, or null.
@@ -134,25 +139,25 @@ fn freewheel(
     sockets: &Path,
     log: &Path,
 ) -> Result<Server> {
-    let program = workspace::build_freewheel()?;
-    let socket = sockets.join("vfio.sock");
-    let control = sockets.join("control.sock");
     let path = stall.as_ref().map_or(image.path().to_owned(), Stall::path);
     let mut disk = format!("path={},format=raw,engine={}", path.display(), engine.name());
     if let Some(fault) = fault {
         disk += &format!(",fault={fault}");
     }
-    let mut process = spawn(
-        "freewheel serve",
-        Command::new(program)
-            .arg("serve")
-            .arg("--socket")
-            .arg(&socket)
-            .arg("--control")
-            .arg(&control)
-            .args(["--disk", &disk]),
-        log,
-    )?;
+    let server = serve(&[disk], sockets, log)?;
+    Ok(Server { stall, ..server })
+}
+
+/// `freewheel serve` with these disks.
+pub(crate) fn serve(disks: &[String], sockets: &Path, log: &Path) -> Result<Server> {
+    let socket = sockets.join("vfio.sock");
+    let control = sockets.join("control.sock");
+    let mut cmd = Command::new(workspace::build_freewheel()?);
+    cmd.arg("serve").arg("--socket").arg(&socket).arg("--control").arg(&control);
+    for disk in disks {
+        cmd.args(["--disk", disk]);
+    }
+    let mut process = spawn("freewheel serve", &mut cmd, log)?;
     await_ready(&mut process, "freewheel serve", log, || {
         socket.exists() && control::call(&control, "status", json!({})).is_ok()
     })?;
@@ -162,7 +167,7 @@ fn freewheel(
     });
     Ok(Server {
         qemu_args: vec!["-device".into(), device.to_string()],
-        stall,
+        stall: None,
         process: Some(process),
         watch: Some(Watch::start(control.clone())),
         control: Some(control),

@@ -1,0 +1,191 @@
+//! Jobs with checks: a guest with the disks of a table's row runs a script and hands its commands'
+//! outputs to the host, which judges them field by field. The script leads: where it needs a fault,
+//! it asks the host for it and waits.
+
+mod boot;
+mod check;
+mod errors;
+mod heard;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::guest::{Boot, Guest, Start};
+use super::image::Image;
+use super::kernel::Kernel;
+use super::rig::{self, Setting};
+use super::serial::What;
+use super::server::{self, Server};
+use crate::children::Scratch;
+use crate::say;
+use check::{Check, Checks};
+use heard::{Heard, Wish};
+
+/// A row of the table.
+pub(crate) struct Job {
+    /// As `--job` calls it.
+    pub(crate) name: &'static str,
+    /// What it shows.
+    pub(crate) about: &'static str,
+    /// What the guest does.
+    script: &'static str,
+    /// Settings for the script: assignments, one a line.
+    env: &'static str,
+    disks: &'static [Disk],
+    from: From,
+    /// For all of it.
+    limit: Duration,
+    judge: fn(&mut Checks),
+}
+
+/// A disk of a job.
+struct Disk {
+    mib: u64,
+    /// Keys of `--disk` beside its path.
+    keys: &'static str,
+}
+
+/// How the guest starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Kernel,
+    /// From the first disk, by SeaBIOS.
+    Bios,
+    /// From the first disk, by OVMF.
+    Uefi,
+}
+
+/// Every job.
+pub(crate) const JOBS: &[Job] = &[boot::BIOS, boot::UEFI, errors::JOB];
+
+/// The job of that name.
+pub(crate) fn find(name: &str) -> Result<&'static Job> {
+    match JOBS.iter().find(|job| job.name == name) {
+        Some(job) => Ok(job),
+        None => {
+            let names: Vec<&str> = JOBS.iter().map(|job| job.name).collect();
+            bail!("there is no job {name:?}: there are {}", names.join(", "))
+        }
+    }
+}
+
+/// Run a job and print its checks; whether all passed.
+pub(crate) fn run(setting: &Setting, job: &Job) -> Result<bool> {
+    let start = Instant::now();
+    say::step(format_args!(
+        "job {}: {}; kernel {}, {}",
+        job.name,
+        job.about,
+        setting.kernel.title,
+        setting.accel.name()
+    ));
+    let logs = rig::logs(&format!("{}-{}", job.name, setting.kernel.name))?;
+    let scratch = Scratch::new()?;
+    let mut disks = Vec::new();
+    for (number, disk) in job.disks.iter().enumerate() {
+        let path = scratch.path().join(format!("disk{number}.img"));
+        let image = Image::create(path, disk.mib << 20)?;
+        if number == 0 && job.from != From::Kernel {
+            boot::install(setting, job, &image, scratch.path())?;
+        }
+        let comma = if disk.keys.is_empty() { "" } else { "," };
+        disks.push(format!("path={}{comma}{}", image.path().display(), disk.keys));
+    }
+    let mut server = server::serve(&disks, scratch.path(), &logs.join("disk.log"))?;
+    let mut args = [&server.qemu_args[..], setting.args].concat();
+    if job.from == From::Uefi {
+        args.extend(boot::uefi(setting.lab, scratch.path())?);
+    }
+    let mut guest = Guest::start(&Boot {
+        lab: setting.lab,
+        accel: setting.accel,
+        start: match job.from {
+            From::Kernel => kernel(setting.kernel, job),
+            From::Bios | From::Uefi => Start::Disk,
+        },
+        args: &args,
+        scratch: scratch.path(),
+        logs: &logs,
+    })?;
+    let heard = follow(&guest, &mut server, job.limit, setting.show)?;
+
+    let mut checks = Checks::new(&heard);
+    for (step, rc) in &heard.steps {
+        checks.same(&format!("step {step}: exit code"), 0, rc);
+    }
+    checks.note("the guest ends well", heard.unfinished(job.limit));
+    if heard.end.is_some() {
+        (job.judge)(&mut checks);
+        let ended = guest.wait().and_then(|()| server.wait(Duration::from_secs(15)));
+        checks.note("QEMU and freewheel end well", ended.err().map(|e| format!("{e:#}")));
+    }
+    let list = checks.into_list();
+    let status = server.status();
+    let _ = std::fs::write(logs.join("status.json"), format!("{status:#}\n"));
+    guest.kill();
+    Ok(report(job, setting, &list, start, &guest))
+}
+
+fn kernel<'a>(kernel: &'a Kernel, job: &'a Job) -> Start<'a> {
+    Start::Kernel {
+        image: &kernel.image,
+        initramfs: &kernel.initramfs,
+        script: job.script,
+        env: job.env,
+    }
+}
+
+/// Listen to the guest until it is gone or its time is up, and do what it asks for.
+fn follow(guest: &Guest, server: &mut Server, limit: Duration, show: bool) -> Result<Heard> {
+    let mut heard = Heard::default();
+    let until = guest.start + limit;
+    let mut told = 0;
+    while !heard.closed && Instant::now() < until {
+        let Some(event) = guest.next(until) else {
+            break;
+        };
+        if let (true, What::Console(line)) = (show, &event.what) {
+            eprintln!("    | {line}");
+        }
+        if let Some(wish) = heard.note(event.at, event.what) {
+            fulfil(guest, server, &wish)?;
+        }
+        for (step, rc) in &heard.steps[told..] {
+            say::step(format_args!("  {step}{}", if *rc == 0 { "" } else { ": FAILED" }));
+        }
+        told = heard.steps.len();
+    }
+    Ok(heard)
+}
+
+/// The guest is told how it went; a refusal fails its script.
+fn fulfil(guest: &Guest, server: &Server, wish: &Wish) -> Result<()> {
+    say::step(format_args!("  the guest asks for {} {}", wish.method, wish.params));
+    match server.call(&wish.method, wish.params.clone()) {
+        Ok(()) => guest.answer("ok"),
+        Err(err) => guest.answer(&format!("{err:#}").replace('\n', " ")),
+    }
+}
+
+/// One line a check; whether all passed.
+fn report(job: &Job, setting: &Setting, list: &[Check], start: Instant, guest: &Guest) -> bool {
+    println!("job {}    kernel {}, {}", job.name, setting.kernel.title, setting.accel.name());
+    let mut failed = 0;
+    for check in list {
+        match &check.wrong {
+            None => println!("ok      {}", check.what),
+            Some(wrong) => {
+                failed += 1;
+                println!("FAILED  {}: {wrong}", check.what);
+            }
+        }
+    }
+    let verdict = if failed == 0 { "passed" } else { "FAILED" };
+    let took = start.elapsed().as_secs_f64();
+    println!("{verdict} job {}: {} checks, {failed} failed, in {took:.1} s", job.name, list.len());
+    if failed > 0 {
+        eprintln!("{}", guest.last_words());
+    }
+    failed == 0
+}
