@@ -37,7 +37,24 @@ settled() {
     done
 }
 
+# What libata makes of an error and does about it: it doesn't always say so in the log.
+trace=/sys/kernel/tracing
+traced() {
+    mount -t tracefs tracefs $trace
+    for event in ata_eh_link_autopsy ata_eh_link_autopsy_qc ata_link_hardreset_begin; do
+        echo 1 >$trace/events/libata/$event/enable || return
+    done
+}
+
+# logs NAME: hand the host what the kernel has logged and traced since the last time.
+logs() {
+    kernel_log "$1-kernel"
+    output "$1-trace" grep -v '^#' $trace/trace
+    echo >$trace/trace
+}
+
 step disk wait_for_disk
+step trace traced
 echo 5 >/sys/block/sda/device/timeout
 step write data --rw=write --do_verify=0
 step zeroes dd if=/dev/zero of=/dev/sda bs=1M count=32 oflag=direct
@@ -51,7 +68,7 @@ output medium dd if=/dev/sda of=/dev/null iflag=direct bs=4k skip=2500 count=1
 step medium-settled settled
 ask fault.clear
 step medium-unharmed unharmed
-kernel_log medium-kernel
+logs medium
 
 # provoke NAME SECONDS FAULT…: faults while data is read, for so long at least.
 provoke() {
@@ -62,7 +79,7 @@ provoke() {
     step "$provoked-settled" settled
     ask fault.release
     step "$provoked-unharmed" unharmed
-    kernel_log "$provoked-kernel"
+    logs "$provoked"
 }
 
 # A damaged data FIS.

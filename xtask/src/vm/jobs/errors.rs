@@ -16,8 +16,8 @@ pub(super) const JOB: Job = Job {
     judge,
 };
 
-/// The log begins with how every error is reported.
-const REPORT: [&str; 8] = [
+/// How libata reports an error for which commands have failed. Otherwise it says only what it does.
+const REPORT: [&str; 10] = [
     "ata1.00: exception Emask",
     "irq_stat",
     "failed command: ",
@@ -26,18 +26,22 @@ const REPORT: [&str; 8] = [
     "ata1.00: status: {",
     "ata1.00: error: {",
     "SError: {",
+    "link is slow to respond",
+    "limiting SATA link speed",
 ];
 
-/// An error and what libata is to say about it, besides [`REPORT`].
+/// An error, and what is to come of it.
 struct Error {
     name: &'static str,
-    /// Each is in a line of the log.
+    /// Each is in a line of libata's trace: what it took the error for, and what it did.
+    traced: &'static [&'static str],
+    /// Each is in a line of the kernel's log.
     said: &'static [&'static str],
     /// Nothing of this is.
     unsaid: &'static [&'static str],
 }
 
-const RESET: &str = "ata1: hard resetting link";
+const RESET: &str = "ata_link_hardreset_begin: ata_port=1";
 const BACK: &str = "ata1.00: configured for UDMA/133";
 
 /// What would mean that the disk was lost, or a command given up.
@@ -48,6 +52,7 @@ const ERRORS: &[Error] = &[
     // No reset is needed, and the others are tried again.
     Error {
         name: "medium",
+        traced: &["err_mask=409{ DEV MEDIA NCQ }"],
         said: &[
             "failed command: READ FPDMA QUEUED",
             ":25:4e:00/00:00:00:00:00/40 Emask 0x409 (media error) <F>",
@@ -61,30 +66,41 @@ const ERRORS: &[Error] = &[
     },
     Error {
         name: "crc",
-        said: &[
-            "SError: { UnrecovData BadCRC }",
-            "error: { ICRC ABRT }",
-            "ATA bus error",
-            RESET,
-            BACK,
-        ],
+        traced: &["err_mask=10{ ATA_BUS }", RESET],
+        said: &["SError: { UnrecovData BadCRC }", "error: { ICRC ABRT }", "ATA bus error", BACK],
         unsaid: &LOST,
     },
-    Error { name: "drop", said: &["ata1: SATA link up", BACK], unsaid: &LOST },
+    Error {
+        name: "drop",
+        traced: &["{ RESET ENABLE_LINK } err_mask=10{ ATA_BUS }", RESET],
+        said: &["ata1: SATA link up", BACK],
+        unsaid: &LOST,
+    },
     // The first reset finds nobody who answers, the second one does.
     Error {
         name: "signature",
-        said: &[RESET, "link is slow to respond", "ata1: SATA link up", BACK],
+        traced: &[RESET],
+        said: &["link is slow to respond", "ata1: SATA link up", BACK],
         unsaid: &LOST,
     },
-    Error { name: "hang", said: &["(timeout)", "frozen", RESET, BACK], unsaid: &LOST },
+    Error {
+        name: "hang",
+        traced: &["err_mask=4{ TIMEOUT }", RESET],
+        said: &["Emask 0x4 (timeout)", BACK],
+        unsaid: &LOST,
+    },
     Error {
         name: "malformed",
-        said: &["interface fatal error", "SError: { Proto TrStaTrns }", RESET, BACK],
+        traced: &["err_mask=12{ HSM ATA_BUS }", RESET],
+        said: &["ata1: SATA link up", BACK],
         unsaid: &LOST,
     },
-    // C7h is the type of the FIS.
-    Error { name: "unknown", said: &["unknown FIS 000000c7", RESET, BACK], unsaid: &LOST },
+    Error {
+        name: "unknown",
+        traced: &["eh_action=6{ RESET } err_mask=2{ HSM }", RESET],
+        said: &["ata1: SATA link up", BACK],
+        unsaid: &LOST,
+    },
 ];
 
 fn judge(checks: &mut Checks) {
@@ -92,15 +108,12 @@ fn judge(checks: &mut Checks) {
     checks.of("medium").rc(1).has("Input/output error");
     for error in ERRORS {
         let log = format!("{}-kernel", error.name);
-        let mut of = checks.of(&log).rc(0);
-        for text in error.said {
-            of = of.has(text);
-        }
-        for text in error.unsaid {
-            of = of.lacks(text);
-        }
-        drop(of);
-        let slow = ["link is slow to respond", "limiting SATA link speed"];
-        checks.quiet(&log, &[&REPORT[..], error.said, &slow].concat());
+        let of = checks.of(&log).rc(0);
+        let of = error.said.iter().fold(of, |of, text| of.has(text));
+        error.unsaid.iter().fold(of, |of, text| of.lacks(text));
+        let of = checks.of(&format!("{}-trace", error.name)).rc(0);
+        error.traced.iter().fold(of, |of, text| of.has(text));
+        checks.quiet(&log, &[&REPORT[..], error.said].concat());
     }
+    checks.of("signature-trace").has_times(RESET, 2);
 }
