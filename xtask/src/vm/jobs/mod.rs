@@ -6,6 +6,7 @@ mod boot;
 mod check;
 mod errors;
 mod heard;
+mod tools;
 
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,7 @@ enum From {
 }
 
 /// Every job.
-pub(crate) const JOBS: &[Job] = &[boot::BIOS, boot::UEFI, errors::JOB];
+pub(crate) const JOBS: &[Job] = &[boot::BIOS, boot::UEFI, errors::JOB, tools::T512, tools::T4096];
 
 /// The job of that name.
 pub(crate) fn find(name: &str) -> Result<&'static Job> {
