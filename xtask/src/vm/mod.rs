@@ -106,7 +106,8 @@ pub(crate) fn main(args: &VmArgs) -> Result<bool> {
         workspace::build_freewheel()?;
     }
     let lab = Lab::ensure()?;
-    let kernel = Kernel::find(&lab, &args.kernel)?;
+    let wanted = job.map_or(args.kernel.as_str(), |job| job.kernel(&args.kernel));
+    let kernel = Kernel::find(&lab, wanted)?;
     let accel = accel::choose(&lab, &kernel)?;
     let setting =
         Setting { lab: &lab, accel, kernel: &kernel, args: &args.qemu, show: args.show_console };

@@ -6,6 +6,7 @@ mod boot;
 mod check;
 mod errors;
 mod heard;
+mod many;
 mod tools;
 
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub(crate) struct Job {
     env: &'static str,
     disks: &'static [Disk],
     from: From,
+    /// It needs a kernel with port multipliers.
+    port_multiplier: bool,
     /// For all of it.
     limit: Duration,
     judge: fn(&mut Checks),
@@ -58,7 +61,8 @@ enum From {
 }
 
 /// Every job.
-pub(crate) const JOBS: &[Job] = &[boot::BIOS, boot::UEFI, errors::JOB, tools::T512, tools::T4096];
+pub(crate) const JOBS: &[Job] =
+    &[boot::BIOS, boot::UEFI, errors::JOB, many::JOB, tools::T512, tools::T4096];
 
 /// The job of that name.
 pub(crate) fn find(name: &str) -> Result<&'static Job> {
@@ -68,6 +72,13 @@ pub(crate) fn find(name: &str) -> Result<&'static Job> {
             let names: Vec<&str> = JOBS.iter().map(|job| job.name).collect();
             bail!("there is no job {name:?}: there are {}", names.join(", "))
         }
+    }
+}
+
+impl Job {
+    /// The kernel for this job, where a release is asked for: not all have port multipliers.
+    pub(crate) fn kernel<'a>(&self, wanted: &'a str) -> &'a str {
+        if self.port_multiplier && wanted == "6.12" { "6.12-full" } else { wanted }
     }
 }
 
