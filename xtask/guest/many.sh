@@ -16,8 +16,8 @@ all_there() {
 map() {
     for disk in $(disks); do
         serial=$(/usr/sbin/hdparm -I "/dev/$disk" | sed -n 's/.*Serial Number: *//p')
-        host=$(readlink "/sys/block/$disk" | sed 's/.*\/\(ata[0-9]*\)\/\(.*\)host.*/\1 \2/')
-        echo "serial $serial is on $host"
+        at=$(readlink "/sys/block/$disk" | sed 's/.*\/\(ata[0-9]*\)\/.*\/\([0-9:]*\)\/block.*/\1 at \2/')
+        echo "serial $serial is on $at"
     done
 }
 
@@ -26,7 +26,7 @@ work() {
     jobs=
     for disk in $(disks); do jobs="$jobs --name=$disk --filename=/dev/$disk"; done
     # shellcheck disable=SC2086
-    /usr/bin/fio --size=24m --bs=16k --ioengine=libaio --iodepth=8 --direct=1 --thread \
+    /usr/bin/fio --size=16m --bs=16k --ioengine=libaio --iodepth=8 --direct=1 --thread \
         --verify=crc32c --verify_fatal=1 "$@" $jobs
 }
 
@@ -61,14 +61,14 @@ kernel_log write_kernel
 echo >/sys/kernel/tracing/trace
 
 # A reset of each port and of each link behind the port multiplier.
-busy 20
+busy 12
 for host in /sys/class/scsi_host/host*; do echo '- - -' >"$host/scan"; done
 step reset idle
 output reset_trace trace
 kernel_log reset_kernel
 
 # A damaged transfer on each port, which the kernel answers with a reset.
-busy 20
+busy 12
 for port in 0 1 2 3 4 5 6; do ask fault.add port=$port spec=link:crc; done
 step damaged idle
 output damaged_trace trace

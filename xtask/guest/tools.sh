@@ -6,9 +6,10 @@ yes=--yes-i-know-what-i-am-doing
 # A pattern where the disk is to be erased, and whether it has become zeroes or is still there. The
 # unit is 1 MiB.
 fill() { tr '\0' '\245' </dev/zero | dd of=/dev/sda bs=1M seek="$1" count="$2" iflag=fullblock oflag=direct; }
-part() { dd if=/dev/sda iflag=direct bs=1M skip="$1" count="$2"; }
-is_zero() { [ "$(part "$1" "$2" 2>/dev/null | tr -d '\0' | wc -c)" = 0 ]; }
-is_filled() { [ "$(part "$1" "$2" 2>/dev/null | tr -d '\245' | wc -c)" = 0 ]; }
+part() { dd if=/dev/sda iflag=direct bs=1M skip="$1" count="$2" 2>/dev/null; }
+reads() { part "$1" "$2" >/dev/null; }
+is_zero() { [ "$(part "$1" "$2" | tr -d '\0' | wc -c)" = 0 ]; }
+is_filled() { [ "$(part "$1" "$2" | tr -d '\245' | wc -c)" = 0 ]; }
 
 # until_has SECONDS TEXT COMMAND…: run the command until it prints the text.
 until_has() {
@@ -24,6 +25,9 @@ until_has() {
 
 step disk wait_for_disk
 kernel_log boot
+# hdparm reads the registers of a command that failed from sense data with descriptors, which libata
+# sends when the control mode page says D_SENSE.
+output descriptors sg_wr_mode --page=0xa --contents=0a,0a,06,00,00,00,00,00,ff,ff,00,1e /dev/sda
 mib_sectors=$((1048576 / LOGICAL))
 
 output identify /usr/sbin/hdparm -I /dev/sda
@@ -49,7 +53,7 @@ output lookahead_on /usr/sbin/hdparm -A1 /dev/sda
 output standby_timer /usr/sbin/hdparm -S 12 /dev/sda
 output standby_now /usr/sbin/hdparm -y /dev/sda
 output is_standby /usr/sbin/hdparm -C /dev/sda
-output wake part 0 1
+output wake reads 0 1
 output is_awake /usr/sbin/hdparm -C /dev/sda
 output standby_timer_off /usr/sbin/hdparm -S 0 /dev/sda
 
@@ -57,25 +61,24 @@ output standby_timer_off /usr/sbin/hdparm -S 0 /dev/sda
 output smart_a smartctl -a /dev/sda
 output smart_x smartctl -x /dev/sda
 output smart_test smartctl -t short /dev/sda
-output smart_test_through until_has 20 'Short offline .*Completed without error' smartctl -l selftest /dev/sda
+output smart_test_through until_has 150 'Short offline .*Completed without error' smartctl -l selftest /dev/sda
 output smart_log smartctl -l selftest /dev/sda
 output smart_xlog smartctl -l xselftest /dev/sda
-output smart_logs smartctl -l gplog,0 -l smartlog,0 /dev/sda
+output smart_directory smartctl -l directory /dev/sda
 output smart_error smartctl -l error -l xerror /dev/sda
 output smart_statistics smartctl -l devstat /dev/sda
 output smart_phy smartctl -l sataphy /dev/sda
 kernel_log quiet_tools
 
-# Erasing by blocks: UNMAP, WRITE SAME with UNMAP, BLKZEROOUT, BLKDISCARD.
+# UNMAP, WRITE SAME with UNMAP, BLKZEROOUT, BLKDISCARD.
 output fill fill 16 16
-output unmap sg_unmap --lba=$((16 * mib_sectors)) --num=$((2 * mib_sectors)) /dev/sda
-output unmap_zero is_zero 16 2
+output unmap sg_unmap --force --lba=$((16 * mib_sectors)) --num=$((2 * mib_sectors)) /dev/sda
 output write_same sg_write_same --16 --unmap --lba=$((18 * mib_sectors)) --num=$((2 * mib_sectors)) /dev/sda
-output write_same_zero is_zero 18 2
-output beside is_filled 20 12
-output zeroout blkdiscard -z --offset 20m --length 4m /dev/sda
+# libata has no UNMAP, and WRITE SAME for the block layer only: neither may have touched anything.
+output untouched is_filled 16 16
+output zeroout /usr/sbin/blkdiscard -z --offset 20m --length 4m /dev/sda
 output zeroout_zero is_zero 20 4
-output discard blkdiscard --offset 24m --length 4m /dev/sda
+output discard /usr/sbin/blkdiscard --offset 24m --length 4m /dev/sda
 output discard_zero is_zero 24 4
 output behind is_filled 28 4
 
@@ -86,9 +89,15 @@ output make_bad /usr/sbin/hdparm $yes --make-bad-sector $bad /dev/sda
 output read_bad /usr/sbin/hdparm --read-sector $bad /dev/sda
 output part_bad dd if=/dev/sda of=/dev/null iflag=direct bs=4k skip=$((bad * LOGICAL / 4096)) count=1
 kernel_log bad_kernel
+# The mark is on the whole physical sector; a write takes it from what it writes.
 output repair /usr/sbin/hdparm $yes --repair-sector $bad /dev/sda
+n=1
+while [ $n -lt $((4096 / LOGICAL)) ]; do
+    output "repair$n" /usr/sbin/hdparm $yes --repair-sector $((bad + n)) /dev/sda
+    n=$((n + 1))
+done
 output read_repaired /usr/sbin/hdparm --read-sector $bad /dev/sda
-output part_repaired part 64 1
+output reads_repaired reads 64 1
 
 # The host protected area: half of the disk, until the next power cycle.
 sectors=$(($(cat /sys/block/sda/size) * 512 / LOGICAL))
@@ -99,7 +108,7 @@ output hpa_past dd if=/dev/sda of=/dev/null iflag=direct bs=1M skip=$((sectors /
 kernel_log hpa_kernel
 output hpa_back /usr/sbin/hdparm $yes -N $sectors /dev/sda
 output hpa_is_back /usr/sbin/hdparm -N /dev/sda
-output hpa_part part $((sectors / mib_sectors - 1)) 1
+output hpa_reads reads $((sectors / mib_sectors - 1)) 1
 
 # Security: a password set, used and taken away, then an erase.
 output security_set /usr/sbin/hdparm --user-master u --security-set-pass secret /dev/sda

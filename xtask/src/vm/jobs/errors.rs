@@ -46,7 +46,7 @@ const RESET: &str = "ata_link_hardreset_begin: ata_port=1";
 const BACK: &str = "ata1.00: configured for UDMA/133";
 
 /// What would mean that the disk was lost, or a command given up.
-const LOST: [&str; 4] = ["disabled", "I/O error", "detaching", "failed to IDENTIFY"];
+const LOST: [&str; 4] = ["disable device", "I/O error", "detaching", "failed to IDENTIFY"];
 
 const ERRORS: &[Error] = &[
     // Of many queued reads one fails. The log page says which, and where: 4E25h is sector 20005.
@@ -63,7 +63,7 @@ const ERRORS: &[Error] = &[
             "I/O error, dev sda, sector 20005 op 0x0:(READ)",
             "ata1: EH complete",
         ],
-        unsaid: &["resetting link", "failed to read log", "disabled"],
+        unsaid: &["resetting link", "failed to read log", "disable device"],
     },
     Error {
         name: "crc",

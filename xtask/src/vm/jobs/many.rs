@@ -39,12 +39,11 @@ pub(super) const JOB: Job = Job {
 fn judge(checks: &mut Checks) {
     let mut map = checks.of("map").rc(0);
     for port in 0..DISKS {
-        map = map.line(&format!("serial DISK{port} is on ata{}", port + 1));
+        map = map.line(&format!("serial DISK{port} is on ata{} at {port}:0:0:0", port + 1));
     }
     let multiplier = DISKS + 1;
     for port in 0..BEHIND {
-        map = map
-            .line(&format!("serial BEHIND{port} is on ata{multiplier} link{multiplier}.{port}/"));
+        map = map.line(&format!("serial BEHIND{port} is on ata{multiplier} at {DISKS}:{port}:0:0"));
     }
     drop(map);
     let mut boot = checks.of("boot").rc(0).has(&format!("ata{multiplier}.15: Port Multiplier"));
@@ -70,7 +69,7 @@ fn judge(checks: &mut Checks) {
         trace = trace.has(autopsy).has(begin);
     }
     drop(trace);
-    let lost = ["disabled", "I/O error", "detaching", "failed to IDENTIFY"];
+    let lost = ["disable device", "I/O error", "detaching", "failed to IDENTIFY"];
     for name in ["reset_kernel", "damaged_kernel"] {
         let of = checks.of(name).rc(0);
         lost.iter().fold(of, |of, text| of.lacks(text));
