@@ -25,9 +25,6 @@ until_has() {
 
 step disk wait_for_disk
 kernel_log boot
-# hdparm reads the registers of a command that failed from sense data with descriptors, which libata
-# sends when the control mode page says D_SENSE.
-output descriptors sg_wr_mode --page=0xa --contents=0a,0a,06,00,00,00,00,00,ff,ff,00,1e /dev/sda
 mib_sectors=$((1048576 / LOGICAL))
 
 output identify /usr/sbin/hdparm -I /dev/sda
@@ -89,6 +86,8 @@ output make_bad /usr/sbin/hdparm $yes --make-bad-sector $bad /dev/sda
 output read_bad /usr/sbin/hdparm --read-sector $bad /dev/sda
 output part_bad dd if=/dev/sda of=/dev/null iflag=direct bs=4k skip=$((bad * LOGICAL / 4096)) count=1
 kernel_log bad_kernel
+output bad_counts smartctl -A /dev/sda
+output bad_log smartctl -l xerror,1 /dev/sda
 # The mark is on the whole physical sector; a write takes it from what it writes.
 output repair /usr/sbin/hdparm $yes --repair-sector $bad /dev/sda
 n=1
@@ -97,6 +96,7 @@ while [ $n -lt $((4096 / LOGICAL)) ]; do
     n=$((n + 1))
 done
 output read_repaired /usr/sbin/hdparm --read-sector $bad /dev/sda
+output good_counts smartctl -A /dev/sda
 output reads_repaired reads 64 1
 
 # The host protected area: half of the disk, until the next power cycle.

@@ -18,7 +18,7 @@ pub(super) const JOB: Job = Job {
 };
 
 /// How libata reports an error for which commands have failed. Otherwise it says only what it does.
-const REPORT: [&str; 10] = [
+pub(super) const REPORT: [&str; 10] = [
     "ata1.00: exception Emask",
     "irq_stat",
     "failed command: ",
