@@ -52,9 +52,10 @@ pub(crate) fn decode(bytes: &[u8; 28], len: usize) -> Option<DeviceFis> {
                 transfer_count_bytes: u16::from(bytes[17]) << 8 | u16::from(bytes[16]),
             })
         }
-        (0x41, 28) if bytes[1] & !0x20 == 0 && zero(2..4) && zero(5..20) && zero(24..28) => {
+        (0x41, 28) if bytes[1] & !0x60 == 0 && zero(2..4) && zero(5..20) && zero(24..28) => {
             Some(DeviceFis::DmaSetup {
                 tag: bytes[4],
+                interrupt: flag(6),
                 to_host: flag(5),
                 transfer_count_bytes: dword(20),
             })

@@ -44,9 +44,14 @@ fn any_device_fis() -> impl Strategy<Value = DeviceFis> {
                 }
             }
         ),
-        any::<(u8, bool, u32)>().prop_map(|(tag, to_host, transfer_count_bytes)| {
-            DeviceFis::DmaSetup { tag, to_host, transfer_count_bytes }
-        }),
+        any::<(u8, bool, bool, u32)>().prop_map(
+            |(tag, interrupt, to_host, transfer_count_bytes)| DeviceFis::DmaSetup {
+                tag,
+                interrupt,
+                to_host,
+                transfer_count_bytes,
+            }
+        ),
     ]
 }
 
