@@ -7,7 +7,7 @@
 //! ended, but for those that a sleeping disk did not hear.
 
 use freewheel_ata::fis::{DeviceFis, RegisterH2D};
-use freewheel_ata::{Device, Disk, DiskConfig, Link, LinkError, command_name};
+use freewheel_ata::{CapacityControl, Device, Disk, DiskConfig, Link, LinkError, command_name};
 use freewheel_block::{Engine, EngineConfig, Nanos};
 use freewheel_sim::MemoryDisk;
 
@@ -90,6 +90,10 @@ impl World {
             logical_sector_bytes: sector_bytes,
             queue_depth: if shape & 8 != 0 { 31 } else { 32 },
             write_cache: shape & 16 == 0,
+            capacity_control: match shape & 32 {
+                0 => CapacityControl::HostProtectedArea,
+                _ => CapacityControl::AccessibleMaxAddress,
+            },
             wwn: Some(0x5000_c500_1234_5678),
             ..DiskConfig::default()
         };

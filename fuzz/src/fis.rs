@@ -29,6 +29,7 @@ pub fn run(data: &[u8]) {
                 transfer_count_bytes: input.u16(),
             }),
             5 => written(DeviceFis::DmaSetup {
+                interrupt: flag(&mut input),
                 tag: input.u8(),
                 to_host: flag(&mut input),
                 transfer_count_bytes: input.u32(),

@@ -8,6 +8,7 @@
 pub mod ata;
 pub mod fis;
 pub mod hba;
+pub mod saved_state;
 pub mod storage;
 pub mod vfio_user;
 

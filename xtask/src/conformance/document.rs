@@ -130,20 +130,25 @@ fn row(line: usize, cells: &[String], table: Table) -> Result<Row, String> {
     }
 }
 
-/// `word 10-12, 14` is four words; anything else stands for itself.
+/// `word 10-12, 14` is four words, `log 80h-9Fh` are 32 logs; anything else stands for itself.
 fn keys(item: &str) -> Vec<String> {
-    let Some(numbers) = item.strip_prefix("word ") else { return vec![item.to_owned()] };
-    let mut keys = Vec::new();
-    for part in numbers.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        match (first.trim().parse::<u16>(), last.trim().parse::<u16>()) {
-            (Ok(first), Ok(last)) if last < 256 => {
-                keys.extend((first..=last).map(|number| format!("word {number}")));
-            }
-            _ => keys.push(item.to_owned()),
-        }
+    let range = |numbers: &str, radix| {
+        let number = |text: &str| u8::from_str_radix(text.trim().trim_end_matches('h'), radix).ok();
+        let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+        Some(number(first)?..=number(last)?)
+    };
+    if let Some(numbers) = item.strip_prefix("word ")
+        && let Some(ranges) =
+            numbers.split(',').map(|part| range(part, 10)).collect::<Option<Vec<_>>>()
+    {
+        return ranges.into_iter().flatten().map(|number| format!("word {number}")).collect();
     }
-    keys
+    if let Some(numbers) = item.strip_prefix("log ")
+        && let Some(range) = range(numbers, 16)
+    {
+        return range.map(|number| format!("log {number:02X}h")).collect();
+    }
+    vec![item.to_owned()]
 }
 
 #[cfg(test)]
@@ -154,6 +159,8 @@ mod tests {
     fn a_row_may_be_about_several_words() {
         assert_eq!(keys("word 10-12, 14"), ["word 10", "word 11", "word 12", "word 14"]);
         assert_eq!(keys("log 10h"), ["log 10h"]);
+        assert_eq!(keys("log 9Eh-A0h"), ["log 9Eh", "log 9Fh", "log A0h"]);
+        assert_eq!(keys("log 30h/01h"), ["log 30h/01h"]);
     }
 
     #[test]

@@ -31,9 +31,22 @@ pub(crate) struct ConformanceArgs {
     pub(crate) list: bool,
 }
 
+/// How an item was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// An opcode of the command table, which may be there to be refused in its own way.
+    Opcode,
+    /// A disk takes it, or shows it.
+    Taken,
+    /// It is defined; whether it is used, nothing here can tell.
+    Defined,
+}
+
 /// Something that the code has, and that needs a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Item {
+    /// How much it says that the code has it.
+    kind: Kind,
     /// Its name in the code; empty if it has none there.
     name: String,
     /// The section that its documentation names, if it does.
@@ -106,10 +119,15 @@ fn compare(items: &Items, document: &Document) -> Vec<String> {
         if row.status == Status::Yes && !row.keys.iter().any(|key| items.contains_key(key)) {
             complaints.push(format!("line {}: the code has no {}", row.line, row.keys.join(", ")));
         }
-        if row.status == Status::Aborted
-            && let Some(key) = row.keys.iter().find(|key| items.contains_key(*key))
+        let denies = |kind| match row.status {
+            Status::Yes => false,
+            Status::Aborted => kind == Kind::Taken,
+            Status::No => kind != Kind::Defined,
+        };
+        if let Some(key) =
+            row.keys.iter().find(|key| items.get(*key).is_some_and(|item| denies(item.kind)))
         {
-            complaints.push(format!("line {}: {key} is not aborted: the disk has it", row.line));
+            complaints.push(format!("line {}: the disk has {key}", row.line));
         }
     }
     complaints
@@ -136,11 +154,21 @@ mod tests {
     const HEAD: &str =
         "| Item | Name | Status | How | Tests | Section |\n|---|---|---|---|---|---|\n";
 
+    /// What is said of these rows, and of those that are good.
     fn judge(rows: &str) -> Vec<String> {
-        let item = |name: &str, section: &str| Item { name: name.into(), section: section.into() };
+        judge_all(&format!("{READ}{CAP}{CACHE}{rows}"))
+    }
+
+    fn judge_all(rows: &str) -> Vec<String> {
+        let item = |kind, name: &str, section: &str| Item {
+            kind,
+            name: name.into(),
+            section: section.into(),
+        };
         let items = Items::from([
-            ("25h".to_owned(), item("READ DMA EXT", "")),
-            ("CAP".to_owned(), item("", "3.1.1")),
+            ("25h".to_owned(), item(Kind::Opcode, "READ DMA EXT", "")),
+            ("CAP".to_owned(), item(Kind::Defined, "", "3.1.1")),
+            ("EFh/02h".to_owned(), item(Kind::Taken, "", "")),
         ]);
         let (document, mut complaints) = Document::parse(&format!("{HEAD}{rows}"));
         complaints.extend(compare(&items, &document));
@@ -150,21 +178,23 @@ mod tests {
     const READ: &str = "| 25h | READ DMA EXT | yes | at once | `a::b` | ACS-4 7.20 |\n";
     const CAP: &str = "| CAP | | yes | fixed | `a::b` | AHCI 3.1.1 |\n";
 
+    const CACHE: &str = "| EFh/02h | | yes | at once | `a::b` | ACS-4 |\n";
+
     #[test]
     fn a_document_that_agrees_is_left_alone() {
-        assert_eq!(judge(&format!("{READ}{CAP}")), Vec::<String>::new());
+        assert_eq!(judge(""), Vec::<String>::new());
     }
 
     #[test]
     fn what_the_code_has_needs_a_row_and_only_one() {
-        let complaints = judge(READ);
+        let complaints = judge_all(&format!("{READ}{CACHE}"));
         assert_eq!(complaints, ["add a row for CAP: | CAP |  | yes | | | 3.1.1 |"]);
-        assert!(judge(&format!("{READ}{CAP}{READ}"))[0].contains("25h has a row already"));
+        assert!(judge(READ)[0].contains("25h has a row already"));
     }
 
     #[test]
     fn a_row_needs_the_code_a_test_and_a_section() {
-        let complaints = |row: &str| judge(&format!("{READ}{CAP}{row}")).concat();
+        let complaints = |row: &str| judge(row).concat();
         assert!(complaints("| 26h | X | yes | y | `a::b` | s |\n").contains("the code has no 26h"));
         assert!(
             complaints("| 27h | X | aborted by design | y | | s |\n").contains("names no test")
@@ -175,15 +205,25 @@ mod tests {
 
     #[test]
     fn names_and_sections_are_those_of_the_code() {
-        let complaints = judge(&format!("{}{CAP}", READ.replace("DMA", "PIO"))).concat();
+        let read = READ.replace("DMA", "PIO");
+        let complaints = judge_all(&format!("{read}{CAP}{CACHE}")).concat();
         assert!(complaints.contains("25h is \"READ DMA EXT\""), "{complaints}");
-        let complaints = judge(&format!("{READ}{}", CAP.replace("3.1.1", "3.1.2"))).concat();
+        let cap = CAP.replace("3.1.1", "3.1.2");
+        let complaints = judge_all(&format!("{READ}{cap}{CACHE}")).concat();
         assert!(complaints.contains("in section 3.1.1"), "{complaints}");
     }
 
     #[test]
-    fn what_is_aborted_by_design_is_aborted() {
-        let row = READ.replace("| yes |", "| aborted by design |");
-        assert!(judge(&format!("{row}{CAP}")).concat().contains("25h is not aborted"));
+    fn what_a_disk_takes_is_neither_refused_nor_absent() {
+        let cache = CACHE.replace("| yes |", "| aborted by design |");
+        let complaints = judge_all(&format!("{READ}{CAP}{cache}")).concat();
+        assert!(complaints.contains("the disk has EFh/02h"), "{complaints}");
+        // A command may be in the table to be refused, as NOP is.
+        let read = READ.replace("| yes |", "| aborted by design |");
+        assert_eq!(judge_all(&format!("{read}{CAP}{CACHE}")), Vec::<String>::new());
+        let absent =
+            "\n| Item | Name | Why not | Section |\n|---|---|---|---|\n| 25h | x | y | s |\n";
+        let complaints = judge_all(&format!("{CAP}{CACHE}{absent}")).concat();
+        assert!(complaints.contains("the disk has 25h"), "{complaints}");
     }
 }

@@ -6,11 +6,13 @@
 
 use anyhow::{Context, Result};
 use freewheel_ata::fis::{DeviceFis, Error, RegisterH2D, Status};
-use freewheel_ata::{Device, Disk, DiskConfig, Link, LinkError, Rotation, command_name};
+use freewheel_ata::{
+    CapacityControl, Device, Disk, DiskConfig, Link, LinkError, Rotation, command_name,
+};
 use freewheel_block::{Engine, EngineConfig, Nanos};
 use freewheel_sim::{MemoryDisk, MemoryDiskConfig};
 
-use super::{Item, Items};
+use super::{Item, Items, Kind};
 
 /// Polls after which a command has ended, or hangs.
 const PATIENCE: usize = 10_000;
@@ -89,6 +91,11 @@ fn lba(command: RegisterH2D, lba: u64) -> RegisterH2D {
 fn set_features(value: u16) -> Vec<RegisterH2D> {
     let counts = |address| (0..=0xff).map(move |count| lba(command(0xef, value, count), address));
     (0..=7).flat_map(counts).collect()
+}
+
+/// EPC is disabled on a new disk, and takes nothing but this then.
+fn enable_epc() -> Vec<RegisterH2D> {
+    vec![lba(command(0xef, EPC, 0), 4)]
 }
 
 fn epc(value: u16) -> Vec<RegisterH2D> {
@@ -217,16 +224,17 @@ pub(super) fn items() -> Result<Items> {
     let mut items = Items::new();
     for opcode in 0..=u8::MAX {
         if let Some(name) = command_name(opcode) {
-            items.insert(format!("{opcode:02X}h"), item(name));
+            let item = Item { kind: Kind::Opcode, name: name.to_owned(), ..item() };
+            items.insert(format!("{opcode:02X}h"), item);
         }
     }
     for family in FAMILIES {
         subcommands(family, &mut items)?;
     }
-    let epc_family = Family { opcode: 0xef, values: 0..=15, variants: epc, before: Vec::new };
+    let epc_family = Family { opcode: 0xef, values: 0..=15, variants: epc, before: enable_epc };
     for value in epc_family.values.clone() {
         if taken(&epc_family, value)? {
-            items.insert(format!("EFh/4Ah/{value:X}h"), item(""));
+            items.insert(format!("EFh/4Ah/{value:X}h"), item());
         }
     }
     logs(&mut items)?;
@@ -234,8 +242,8 @@ pub(super) fn items() -> Result<Items> {
     Ok(items)
 }
 
-fn item(name: &str) -> Item {
-    Item { name: name.to_owned(), section: String::new() }
+fn item() -> Item {
+    Item { kind: Kind::Taken, name: String::new(), section: String::new() }
 }
 
 fn subcommands(family: &Family, items: &mut Items) -> Result<()> {
@@ -244,14 +252,20 @@ fn subcommands(family: &Family, items: &mut Items) -> Result<()> {
     }
     for value in family.values.clone() {
         if taken(family, value)? {
-            items.insert(format!("{:02X}h/{value:02X}h", family.opcode), item(""));
+            items.insert(format!("{:02X}h/{value:02X}h", family.opcode), item());
         }
     }
     Ok(())
 }
 
 fn taken(family: &Family, value: u16) -> Result<bool> {
-    let mut bench = Bench::default()?;
+    // ACS-4 forbids to offer both ways to hide sectors.
+    let capacity_control = match family.opcode {
+        0x78 => CapacityControl::AccessibleMaxAddress,
+        _ => CapacityControl::HostProtectedArea,
+    };
+    let mut bench =
+        Bench::new(DiskConfig { capacity_control, ..DiskConfig::default() }, &medium())?;
     for variant in (family.variants)(value) {
         for command in (family.before)() {
             bench.takes(&command);
@@ -274,17 +288,17 @@ fn logs(items: &mut Items) -> Result<()> {
     bench.takes(&smart_on);
     let smart_directory = lba(command(0xb0, 0xd5, 1), SMART_SIGNATURE);
     let smart = bench.read(&smart_directory).copied().unwrap_or([0; 512]);
-    items.insert("log 00h".to_owned(), item(""));
+    items.insert("log 00h".to_owned(), item());
     for log in 1..=u8::MAX {
         let at = usize::from(log) * 2;
         if directory[at..at + 2] == [0, 0] && smart[at..at + 2] == [0, 0] {
             continue;
         }
-        items.insert(format!("log {log:02X}h"), item(""));
+        items.insert(format!("log {log:02X}h"), item());
         // Device statistics and IDENTIFY DEVICE data list their pages on the first.
         if let (0x04 | 0x30, Some(list)) = (log, bench.log(log, 0)) {
             for page in &list[9..9 + usize::from(list[8])] {
-                items.insert(format!("log {log:02X}h/{page:02X}h"), item(""));
+                items.insert(format!("log {log:02X}h/{page:02X}h"), item());
             }
         }
     }
@@ -297,13 +311,15 @@ fn words(items: &mut Items) -> Result<()> {
     let large = DiskConfig { logical_sector_bytes: 4096, ..plain() };
     let disk =
         DiskConfig { rotation: Rotation::Rpm(7200), wwn: Some(0x5000_c500_1234_5678), ..plain() };
-    for config in [plain(), large, disk] {
+    let capacity_control = CapacityControl::AccessibleMaxAddress;
+    let hidden = DiskConfig { capacity_control, ..plain() };
+    for config in [plain(), large, disk, hidden] {
         let mut bench = Bench::new(config, &medium())?;
         let data =
             *bench.read(&command(0xec, 0, 0)).context("the disk does not identify itself")?;
         for (word, bytes) in data.chunks_exact(2).enumerate() {
             if bytes != [0, 0] {
-                items.insert(format!("word {word}"), item(""));
+                items.insert(format!("word {word}"), item());
             }
         }
     }

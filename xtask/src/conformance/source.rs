@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Item, Items};
+use super::{Item, Items, Kind};
 use crate::workspace;
 
 /// A definition: the lines of its documentation, and its line.
@@ -73,7 +73,11 @@ fn registers(text: &str, items: &mut Items) {
         {
             let key = name.strip_prefix("PX_").map_or(name.to_owned(), |name| format!("Px{name}"));
             let offset = u32::from_str_radix(value.trim_end_matches(';'), 16).unwrap_or_default();
-            let item = Item { name: format!("{offset:02X}h"), section: section.to_owned() };
+            let item = Item {
+                kind: Kind::Defined,
+                name: format!("{offset:02X}h"),
+                section: section.to_owned(),
+            };
             items.insert(key, item);
         } else if let Some(rest) = line.strip_prefix("pub struct ")
             && let Some((name, _)) = rest.split_once(": u32 {")
@@ -89,7 +93,7 @@ fn registers(text: &str, items: &mut Items) {
             && let (Some((name, _)), Some((register, section))) =
                 (rest.split_once(" = "), &register)
         {
-            let item = Item { name: String::new(), section: section.clone() };
+            let item = Item { kind: Kind::Defined, name: String::new(), section: section.clone() };
             items.insert(format!("{register}.{name}"), item);
         }
     }
@@ -104,7 +108,7 @@ fn constants(text: &str, prefix: &str, key: &str, items: &mut Items) {
             && let Some((_, value)) = rest.split_once(": u8 = 0x")
         {
             let value = value.trim_end_matches(';').to_uppercase();
-            let item = Item { name: String::new(), section: String::new() };
+            let item = Item { kind: Kind::Defined, name: String::new(), section: String::new() };
             items.insert(format!("{key}{value}h"), item);
         }
     }

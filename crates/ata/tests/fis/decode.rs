@@ -54,6 +54,7 @@ pub(crate) fn decode(bytes: &[u8; 28], len: usize) -> Option<DeviceFis> {
         }
         (0x41, 28) if bytes[1] & !0x60 == 0 && zero(2..4) && zero(5..20) && zero(24..28) => {
             Some(DeviceFis::DmaSetup {
+                interrupt: flag(6),
                 tag: bytes[4],
                 interrupt: flag(6),
                 to_host: flag(5),

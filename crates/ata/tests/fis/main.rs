@@ -44,12 +44,9 @@ fn any_device_fis() -> impl Strategy<Value = DeviceFis> {
                 }
             }
         ),
-        any::<(u8, bool, bool, u32)>().prop_map(
-            |(tag, interrupt, to_host, transfer_count_bytes)| DeviceFis::DmaSetup {
-                tag,
-                interrupt,
-                to_host,
-                transfer_count_bytes,
+        any::<(bool, u8, bool, u32)>().prop_map(
+            |(interrupt, tag, to_host, transfer_count_bytes)| {
+                DeviceFis::DmaSetup { interrupt, tag, to_host, transfer_count_bytes }
             }
         ),
     ]
