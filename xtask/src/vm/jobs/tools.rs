@@ -61,8 +61,10 @@ fn judge(checks: &mut Checks, logical: u64) {
 /// Who the disk is and what it can do.
 fn identity(checks: &mut Checks, logical: u64) {
     let sectors = BYTES / logical;
-    let of = checks.of("identify").rc(0);
-    let of = of
+    let multiple = 8192 / logical;
+    let of = checks
+        .of("identify")
+        .rc(0)
         .field("Model Number:", "Freewheel Test")
         .field("Serial Number:", "FWTOOLS0001")
         .field("Firmware Revision:", "FW1.0")
@@ -75,7 +77,7 @@ fn identity(checks: &mut Checks, logical: u64) {
         .field("Nominal Media Rotation Rate:", "Solid State Device")
         .field("Queue depth:", 32)
         .field("Likely used:", 11)
-        .field("R/W multiple sector transfer:", "Max = 16 Current = 16")
+        .field("R/W multiple sector transfer:", format!("Max = {multiple} Current = {multiple}"))
         .field("DMA:", "mdma0 mdma1 mdma2 udma0 udma1 udma2 udma3 udma4 udma5 *udma6")
         .field("PIO:", "pio0 pio1 pio2 pio3 pio4")
         .field("Logical Unit WWN Device Identifier:", "5000c50015ea71aa")
