@@ -56,7 +56,6 @@ pub(crate) fn decode(bytes: &[u8; 28], len: usize) -> Option<DeviceFis> {
             Some(DeviceFis::DmaSetup {
                 interrupt: flag(6),
                 tag: bytes[4],
-                interrupt: flag(6),
                 to_host: flag(5),
                 transfer_count_bytes: dword(20),
             })
