@@ -333,7 +333,7 @@ impl World {
         let interrupt = self.hba.take_interrupt();
         let enabled = self.read(GHC) & Ghc::IE.bits() != 0;
         assert_eq!(interrupt.level, enabled && is != 0);
-        assert!(enabled || !interrupt.message, "a message while interrupts are disabled");
+        assert!(enabled || interrupt.messages == 0, "a message while interrupts are disabled");
         for disk in 0..DISKS {
             if let Some(engine) = self.hba.device_mut(disk).and_then(Device::engine_mut) {
                 engine.assert_consistent();

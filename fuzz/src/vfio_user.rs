@@ -18,7 +18,7 @@ use crate::{Input, Writer};
 #[derive(Default)]
 struct Probe {
     level: bool,
-    edge: bool,
+    messages: u32,
 }
 
 impl Device for Probe {
@@ -30,7 +30,7 @@ impl Device for Probe {
     fn mmio_write(&mut self, dma: &DmaSpace, offset: u64, data: &[u8]) {
         assert!(matches!(data.len(), 1 | 2 | 4 | 8) && offset.is_multiple_of(data.len() as u64));
         assert!(dma.write(offset, data).is_err(), "no memory was ever mapped");
-        self.edge |= data[0] & 1 != 0;
+        self.messages |= u32::from(data[0]);
         self.level = data[0] & 1 != 0;
     }
 
@@ -40,8 +40,8 @@ impl Device for Probe {
     }
 
     fn interrupt(&mut self) -> Option<Interrupt> {
-        let msi_edge = std::mem::take(&mut self.edge);
-        Some(Interrupt { level: self.level, msi_edge })
+        let messages = std::mem::take(&mut self.messages);
+        Some(Interrupt { level: self.level, messages })
     }
 }
 
@@ -141,7 +141,7 @@ pub fn run(data: &[u8]) {
                     decode(&header, input.slice(header.payload_len()));
                 }
             }
-            3 => connection.set_interrupt(input.u8() & 1 != 0, input.u8() & 1 != 0),
+            3 => connection.set_interrupt(input.u8() & 1 != 0, input.u8().into()),
             _ => {
                 let Message { header, payload } = message(&mut input);
                 decode(&header, &payload);
