@@ -121,6 +121,10 @@ fn steps(quick: bool) -> Vec<(String, Run)> {
         add(&format!("guest: main job, kernel {kernel}"), vm(&["--kernel", kernel]));
     }
     add("guest: main job, kernel 6.12, threads", vm(&["--engine", "threads"]));
+    for (job, kernel) in vm::jobs() {
+        let run = vm(&["--job", job, "--kernel", kernel]);
+        add(&format!("guest: job {job}, kernel {kernel}"), run);
+    }
     add("guest: drills, kernel 6.12", vm(&["--drill", "--all"]));
     add("guest: real stall", Box::new(real_stall));
     add("guest: drill, kernel 7", vm(&["--drill", "--kernel", "7", "--engine", "io_uring"]));
@@ -277,5 +281,6 @@ mod tests {
     fn quick_has_no_guests() {
         assert!(steps(true).iter().all(|(name, _)| !name.starts_with("guest")));
         assert!(steps(false).iter().any(|(name, _)| name.contains("kernel 7")));
+        assert!(steps(false).iter().any(|(name, _)| name.contains("job errors")));
     }
 }

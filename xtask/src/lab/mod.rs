@@ -60,13 +60,13 @@ pub(crate) fn main(args: &LabArgs) -> Result<bool> {
         }
     }
     let lab = Lab::ensure()?;
+    let versions = recipe::KERNELS.iter().map(|kernel| lab.kernel_version(kernel.name));
+    let versions: Vec<String> = versions.collect::<Result<_>>()?;
     say::step(format_args!(
-        "lab ready in {}: {}; kernels {}, {} and {}",
+        "lab ready in {}: {}; kernels {}",
         lab.dir.display(),
         lab.qemu,
-        lab.kernel_version("6.12")?,
-        lab.kernel_version("7")?,
-        lab.kernel_version("6.12-full")?,
+        versions.join(", ")
     ));
     if args.print_path {
         println!("{}", lab.dir.display());
@@ -129,7 +129,7 @@ impl Lab {
         let dir = self.dir.join("kernel").join(name);
         let image = dir.join("vmlinuz");
         if !image.is_file() {
-            bail!("the lab has no kernel {name:?}: it has 6.12, 7 and 6.12-full");
+            bail!("the lab has no kernel {name:?}: it has 6.12, 7, 6.12-full and 7-full");
         }
         Ok((image, vec![self.tools(), dir.join("modules.cpio")]))
     }

@@ -79,11 +79,12 @@ pub(crate) struct Kernel {
 }
 
 /// The cloud kernels: small, with `ahci` as a module and ext4 built in. They lack port multipliers
-/// (`CONFIG_SATA_PMP`), which the full one has.
+/// (`CONFIG_SATA_PMP`), which the full ones have.
 pub(crate) const KERNELS: &[Kernel] = &[
     Kernel { name: "6.12", package: "linux-image-cloud-amd64", version: "6.12." },
     Kernel { name: "7", package: "linux-image-cloud-amd64", version: "7." },
     Kernel { name: "6.12-full", package: "linux-image-amd64", version: "6.12." },
+    Kernel { name: "7-full", package: "linux-image-amd64", version: "7." },
 ];
 
 pub(crate) fn packages(system_qemu: bool) -> Vec<&'static str> {

@@ -15,13 +15,13 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// `6.12`, `7`, `6.12-full`, or the path of an image, which must have the disk's drivers built in.
+    /// `6.12`, `7`, `6.12-full`, `7-full`, or the path of an image, which must have the disk's drivers built in.
     pub(crate) fn find(lab: &Lab, wanted: &str) -> Result<Self> {
         let path = Path::new(wanted);
         if wanted.contains('/') || path.is_file() {
             if !path.is_file() {
                 bail!(
-                    "there is no kernel image {wanted}: name a file, or one of 6.12, 7 and 6.12-full"
+                    "there is no kernel image {wanted}: name a file, or one of 6.12, 7, 6.12-full and 7-full"
                 );
             }
             return Ok(Self {

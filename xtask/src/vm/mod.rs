@@ -63,8 +63,8 @@ pub(crate) struct VmArgs {
     /// Freewheel's engine. Without it the drill runs with both, one after the other.
     #[arg(long)]
     engine: Option<Engine>,
-    /// The guest's kernel: 6.12, 7, 6.12-full, or the path of an image with AHCI and SCSI disks built in.
-    #[arg(long, default_value = "6.12", value_name = "6.12|7|6.12-full|PATH")]
+    /// The guest's kernel: 6.12, 7 (each with -full behind it for Debian's full kernel), or the path of an image with AHCI and SCSI disks built in.
+    #[arg(long, default_value = "6.12", value_name = "6.12|7|PATH")]
     kernel: String,
     /// Repeat the guest's console on standard error.
     #[arg(long)]
@@ -83,6 +83,11 @@ impl VmArgs {
         let command = VmArgs::augment_args(clap::Command::new("vm").no_binary_name(true));
         Ok(VmArgs::from_arg_matches(&command.try_get_matches_from(words)?)?)
     }
+}
+
+/// Every job with checks and the kernels that it is to pass on.
+pub(crate) fn jobs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    jobs::JOBS.iter().flat_map(|job| job.kernels.iter().map(|kernel| (job.name, *kernel)))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -27,6 +27,7 @@ pub(super) const BIOS: Job = Job {
     env: "",
     disks: DISK,
     from: From::Bios,
+    kernels: &["6.12", "7"],
     port_multiplier: false,
     limit: Duration::from_secs(150),
     judge: |checks| judge(checks, "pc"),

@@ -12,6 +12,7 @@ pub(super) const JOB: Job = Job {
     env: "",
     disks: &[Disk { mib: 512, keys: "" }],
     from: From::Kernel,
+    kernels: &["6.12", "7"],
     port_multiplier: false,
     limit: Duration::from_secs(300),
     judge,

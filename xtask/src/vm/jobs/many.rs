@@ -31,6 +31,7 @@ pub(super) const JOB: Job = Job {
         disk("port=6.3,serial=BEHIND3"),
     ],
     from: From::Kernel,
+    kernels: &["6.12", "7"],
     port_multiplier: true,
     limit: Duration::from_secs(400),
     judge,

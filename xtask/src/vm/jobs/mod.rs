@@ -36,6 +36,8 @@ pub(crate) struct Job {
     env: &'static str,
     disks: &'static [Disk],
     from: From,
+    /// What `cargo xtask test` runs it on.
+    pub(crate) kernels: &'static [&'static str],
     /// It needs a kernel with port multipliers.
     port_multiplier: bool,
     /// For all of it.
@@ -78,7 +80,11 @@ pub(crate) fn find(name: &str) -> Result<&'static Job> {
 impl Job {
     /// The kernel for this job, where a release is asked for: not all have port multipliers.
     pub(crate) fn kernel<'a>(&self, wanted: &'a str) -> &'a str {
-        if self.port_multiplier && wanted == "6.12" { "6.12-full" } else { wanted }
+        match wanted {
+            "6.12" if self.port_multiplier => "6.12-full",
+            "7" if self.port_multiplier => "7-full",
+            other => other,
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) const T512: Job = Job {
                wwn=0x5000c50015ea71aa",
     }],
     from: From::Kernel,
+    kernels: &["6.12", "7"],
     port_multiplier: false,
     limit: Duration::from_secs(400),
     judge: |checks| judge(checks, 512),
