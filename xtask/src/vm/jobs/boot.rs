@@ -24,6 +24,7 @@ pub(super) const BIOS: Job = Job {
     name: "boot-bios",
     about: "SeaBIOS boots Linux from the disk",
     script: include_str!("../../../guest/boot.sh"),
+    after_power_cycle: None,
     env: "",
     disks: DISK,
     from: From::Bios,

@@ -38,6 +38,12 @@ impl<'a> Checks<'a> {
         self.note(format!("{what} = {expected}"), wrong);
     }
 
+    /// The first line of an output, or nothing.
+    pub(crate) fn first_line(&self, name: &str) -> String {
+        let output = self.heard.outputs.get(name);
+        output.and_then(|output| output.lines.first()).map_or(String::new(), |l| blanks_as_one(l))
+    }
+
     /// The output that the script calls by this name.
     pub(crate) fn of(&mut self, name: &str) -> Of<'_, 'a> {
         let output = self.heard.outputs.get(name);

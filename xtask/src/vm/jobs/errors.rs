@@ -9,6 +9,7 @@ pub(super) const JOB: Job = Job {
     name: "errors",
     about: "errors, one at a time: Linux recovers, and data verifies",
     script: include_str!("../../../guest/errors.sh"),
+    after_power_cycle: None,
     env: "",
     disks: &[Disk { mib: 512, keys: "" }],
     from: From::Kernel,

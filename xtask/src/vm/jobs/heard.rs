@@ -39,6 +39,11 @@ pub(crate) struct Wish {
 }
 
 impl Heard {
+    /// Another guest begins; what was heard of the last one stays.
+    pub(crate) fn begin(&mut self) {
+        (self.boot, self.end, self.closed) = (None, None, false);
+    }
+
     /// Note what was heard; a wish is the caller's to fulfil.
     pub(crate) fn note(&mut self, at: Instant, what: What) -> Option<Wish> {
         match what {

@@ -17,6 +17,7 @@ pub(super) const JOB: Job = Job {
     name: "many",
     about: "six disks and a port multiplier with four more, in use at once and reset",
     script: include_str!("../../../guest/many.sh"),
+    after_power_cycle: None,
     env: "DISKS=10\n",
     disks: &[
         disk("port=0,serial=DISK0"),

@@ -7,15 +7,16 @@ mod check;
 mod errors;
 mod heard;
 mod many;
+mod power;
 mod tools;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use super::guest::{Boot, Guest, Start};
 use super::image::Image;
-use super::kernel::Kernel;
 use super::rig::{self, Setting};
 use super::serial::What;
 use super::server::{self, Server};
@@ -32,6 +33,8 @@ pub(crate) struct Job {
     pub(crate) about: &'static str,
     /// What the guest does.
     script: &'static str,
+    /// What the next guest does, on the same disks, served anew.
+    after_power_cycle: Option<&'static str>,
     /// Settings for the script: assignments, one a line.
     env: &'static str,
     disks: &'static [Disk],
@@ -64,7 +67,7 @@ enum From {
 
 /// Every job.
 pub(crate) const JOBS: &[Job] =
-    &[boot::BIOS, boot::UEFI, errors::JOB, many::JOB, tools::T512, tools::T4096];
+    &[boot::BIOS, boot::UEFI, errors::JOB, many::JOB, power::JOB, tools::T512, tools::T4096];
 
 /// The job of that name.
 pub(crate) fn find(name: &str) -> Result<&'static Job> {
@@ -90,7 +93,7 @@ impl Job {
 
 /// Run a job and print its checks; whether all passed.
 pub(crate) fn run(setting: &Setting, job: &Job) -> Result<bool> {
-    let start = Instant::now();
+    let began = Instant::now();
     say::step(format_args!(
         "job {}: {}; kernel {}, {}",
         job.name,
@@ -110,23 +113,31 @@ pub(crate) fn run(setting: &Setting, job: &Job) -> Result<bool> {
         let comma = if disk.keys.is_empty() { "" } else { "," };
         disks.push(format!("path={}{comma}{}", image.path().display(), disk.keys));
     }
-    let mut server = server::serve(&disks, scratch.path(), &logs.join("disk.log"))?;
-    let mut args = [&server.qemu_args[..], setting.args].concat();
-    if job.from == From::Uefi {
-        args.extend(boot::uefi(setting.lab, scratch.path())?);
+    let mut heard = Heard::default();
+    let mut endings = Vec::new();
+    let mut last_words = String::new();
+    let scripts = [Some(job.script), job.after_power_cycle];
+    for (cycle, script) in scripts.into_iter().flatten().enumerate() {
+        let logs = if cycle == 0 { logs.clone() } else { logs.join("after-power-cycle") };
+        std::fs::create_dir_all(&logs)?;
+        // The sockets have a directory of their own, as each cycle has its own processes.
+        let sockets = Scratch::new()?;
+        let (mut guest, mut server) = start(setting, job, script, &disks, sockets.path(), &logs)?;
+        heard.begin();
+        follow(&guest, &mut server, &mut heard, job.limit, setting.show)?;
+        let status = server.status();
+        let _ = std::fs::write(logs.join("status.json"), format!("{status:#}\n"));
+        let through = heard.unfinished(job.limit).is_none();
+        if through {
+            let ended = guest.wait().and_then(|()| server.wait(Duration::from_secs(15)));
+            endings.push(ended.err().map(|err| format!("{err:#}")));
+        }
+        guest.kill();
+        last_words = guest.last_words();
+        if !through {
+            break;
+        }
     }
-    let mut guest = Guest::start(&Boot {
-        lab: setting.lab,
-        accel: setting.accel,
-        start: match job.from {
-            From::Kernel => kernel(setting.kernel, job),
-            From::Bios | From::Uefi => Start::Disk,
-        },
-        args: &args,
-        scratch: scratch.path(),
-        logs: &logs,
-    })?;
-    let heard = follow(&guest, &mut server, job.limit, setting.show)?;
 
     let mut checks = Checks::new(&heard);
     for (step, rc) in &heard.steps {
@@ -135,30 +146,57 @@ pub(crate) fn run(setting: &Setting, job: &Job) -> Result<bool> {
     checks.note("the guest ends well", heard.unfinished(job.limit));
     if heard.end.is_some() {
         (job.judge)(&mut checks);
-        let ended = guest.wait().and_then(|()| server.wait(Duration::from_secs(15)));
-        checks.note("QEMU and freewheel end well", ended.err().map(|e| format!("{e:#}")));
+    }
+    for ending in endings {
+        checks.note("QEMU and freewheel end well", ending);
     }
     let list = checks.into_list();
-    let status = server.status();
-    let _ = std::fs::write(logs.join("status.json"), format!("{status:#}\n"));
-    guest.kill();
-    Ok(report(job, setting, &list, start, &guest))
+    Ok(report(job, setting, &list, began, &last_words))
 }
 
-fn kernel<'a>(kernel: &'a Kernel, job: &'a Job) -> Start<'a> {
-    Start::Kernel {
-        image: &kernel.image,
-        initramfs: &kernel.initramfs,
-        script: job.script,
-        env: job.env,
+/// `freewheel serve` with these disks, and a guest that runs this script.
+fn start(
+    setting: &Setting,
+    job: &Job,
+    script: &str,
+    disks: &[String],
+    scratch: &Path,
+    logs: &Path,
+) -> Result<(Guest, Server)> {
+    let server = server::serve(disks, scratch, &logs.join("disk.log"))?;
+    let mut args = [&server.qemu_args[..], setting.args].concat();
+    if job.from == From::Uefi {
+        args.extend(boot::uefi(setting.lab, scratch)?);
     }
+    let guest = Guest::start(&Boot {
+        lab: setting.lab,
+        accel: setting.accel,
+        start: match job.from {
+            From::Kernel => Start::Kernel {
+                image: &setting.kernel.image,
+                initramfs: &setting.kernel.initramfs,
+                script,
+                env: job.env,
+            },
+            From::Bios | From::Uefi => Start::Disk,
+        },
+        args: &args,
+        scratch,
+        logs,
+    })?;
+    Ok((guest, server))
 }
 
 /// Listen to the guest until it is gone or its time is up, and do what it asks for.
-fn follow(guest: &Guest, server: &mut Server, limit: Duration, show: bool) -> Result<Heard> {
-    let mut heard = Heard::default();
+fn follow(
+    guest: &Guest,
+    server: &mut Server,
+    heard: &mut Heard,
+    limit: Duration,
+    show: bool,
+) -> Result<()> {
     let until = guest.start + limit;
-    let mut told = 0;
+    let mut told = heard.steps.len();
     while !heard.closed && Instant::now() < until {
         let Some(event) = guest.next(until) else {
             break;
@@ -174,7 +212,7 @@ fn follow(guest: &Guest, server: &mut Server, limit: Duration, show: bool) -> Re
         }
         told = heard.steps.len();
     }
-    Ok(heard)
+    Ok(())
 }
 
 /// The guest is told how it went; a refusal fails its script.
@@ -187,7 +225,7 @@ fn fulfil(guest: &Guest, server: &Server, wish: &Wish) -> Result<()> {
 }
 
 /// One line a check; whether all passed.
-fn report(job: &Job, setting: &Setting, list: &[Check], start: Instant, guest: &Guest) -> bool {
+fn report(job: &Job, setting: &Setting, list: &[Check], began: Instant, last_words: &str) -> bool {
     println!("job {}    kernel {}, {}", job.name, setting.kernel.title, setting.accel.name());
     let mut failed = 0;
     for check in list {
@@ -200,10 +238,10 @@ fn report(job: &Job, setting: &Setting, list: &[Check], start: Instant, guest: &
         }
     }
     let verdict = if failed == 0 { "passed" } else { "FAILED" };
-    let took = start.elapsed().as_secs_f64();
+    let took = began.elapsed().as_secs_f64();
     println!("{verdict} job {}: {} checks, {failed} failed, in {took:.1} s", job.name, list.len());
     if failed > 0 {
-        eprintln!("{}", guest.last_words());
+        eprintln!("{last_words}");
     }
     failed == 0
 }

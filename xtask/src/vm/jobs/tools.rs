@@ -12,6 +12,7 @@ pub(super) const T512: Job = Job {
     name: "tools",
     about: "hdparm, smartctl, sg tools, discards: 512-byte sectors emulated on 4096",
     script: include_str!("../../../guest/tools.sh"),
+    after_power_cycle: None,
     env: "LOGICAL=512\n",
     disks: &[Disk {
         mib: BYTES >> 20,
