@@ -15,7 +15,8 @@ impl Disk {
         self.security.note_command(call.fis.command);
         self.protected_area.note_command(call.fis.command);
         let is_refused = self.security.is_locked() && is_refused_when_locked(call)
-            || self.sanitize.bars_medium() && !is_allowed_when_sanitizing(call);
+            || self.sanitize.bars_medium() && !is_allowed_when_sanitizing(call)
+            || self.power_up.is_waiting() && starts_without_a_transfer(call);
         is_refused.then_some(Fault::ABORT)
     }
 
@@ -50,6 +51,19 @@ fn is_refused_when_locked(call: &Call) -> bool {
         0xe7 | 0xea => true,
         // The sanitize operations; status and the two locks work.
         sanitize::SANITIZE_DEVICE => matches!(call.fis.features, 0x11 | 0x12 | 0x14),
+        _ => false,
+    }
+}
+
+/// What is about the medium and moves nothing at once, so that [`Disk::start`] does not see it; a disk
+/// that powered up in standby and waits for the word aborts it too: the sanitize operations, WRITE
+/// UNCORRECTABLE EXT, self-tests.
+fn starts_without_a_transfer(call: &Call) -> bool {
+    match call.fis.command {
+        sanitize::SANITIZE_DEVICE => matches!(call.fis.features, 0x11 | 0x12 | 0x14),
+        0x45 => true,
+        // SMART EXECUTE OFF-LINE IMMEDIATE, but for the routine that needs no medium and for the end.
+        0xb0 => call.fis.features as u8 == 0xd4 && !matches!(call.fis.lba as u8, 0x00 | 0x7f),
         _ => false,
     }
 }

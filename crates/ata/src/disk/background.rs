@@ -156,9 +156,15 @@ impl Disk {
         }
     }
 
+    /// Whether jobs rest: at the disk's end, and until a disk that powered up in standby is told to
+    /// spin up.
+    fn is_background_at_rest(&self) -> bool {
+        self.background.stopped || self.power_up.is_waiting()
+    }
+
     /// Lets each job go on, if it is time for that.
     pub(crate) fn run_background(&mut self, now: Nanos, link: &mut dyn Link) {
-        if self.background.stopped {
+        if self.is_background_at_rest() {
             return;
         }
         self.run_self_test(now, link);
@@ -167,7 +173,7 @@ impl Disk {
 
     /// When [`Disk::run_background`] is due.
     pub(crate) fn background_wakeup(&self) -> Option<Nanos> {
-        if self.background.stopped {
+        if self.is_background_at_rest() {
             return None;
         }
         [self.self_test_wakeup(), self.sanitize_wakeup()].into_iter().flatten().min()

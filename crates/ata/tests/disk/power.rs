@@ -176,3 +176,54 @@ fn a_disk_that_powers_up_in_standby_waits_for_the_word() {
     rig.disk.restore(&state).expect("restored");
     rig.good(at48(0x25, 0, 1));
 }
+
+/// A disk that waits in standby after power-on, with the state that `prepare` leaves before.
+fn waiting(prepare: impl FnOnce(&mut Rig)) -> Rig {
+    let mut rig = Rig::default();
+    rig.good(RegisterH2D { features: 0x06, ..command(0xef) });
+    prepare(&mut rig);
+    let state = rig.disk.saved_state(rig.now).expect("a state");
+    let mut rig = Rig::default();
+    rig.disk.restore(&state).expect("restored");
+    rig.disk.comreset(rig.now, &mut rig.host);
+    rig.settle();
+    rig.fises();
+    rig
+}
+
+#[test]
+fn a_sanitize_operation_waits_with_a_disk_that_waits_in_standby() {
+    let block_erase = RegisterH2D { features: 0x12, ..at48(0xb4, 0x426b_4572, 0) };
+    let status = at48(0xb4, 0, 0);
+    let mut rig = waiting(|rig| rig.issue(0, block_erase));
+    rig.now = rig.now.plus(3600 * SECOND);
+    rig.settle();
+    assert!(rig.ram().log.is_empty(), "the medium is left alone");
+    assert_eq!(rig.disk.next_wakeup(), None, "and nothing spins");
+    assert_eq!(rig.good(status).count, 1 << 14, "in progress");
+    rig.good(RegisterH2D { features: 0x07, ..command(0xef) });
+    rig.settle();
+    assert_eq!(rig.good(status).count, 1 << 15, "completed");
+    assert!(rig.ram().data.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_disk_that_waits_in_standby_starts_nothing_on_its_own_account() {
+    let mut rig = waiting(|_| {});
+    let smart = |low: u64| RegisterH2D { features: 0xd4, lba: 0xc2_4f00 | low, ..command(0xb0) };
+    // Short, extended, selective, and a captive one, whose command would never end.
+    for test in [0x01, 0x02, 0x04, 0x81] {
+        rig.bad(smart(test), Error::ABRT);
+    }
+    // Off-line data collection and ending a test need no medium.
+    rig.good(smart(0x00));
+    rig.good(smart(0x7f));
+    for fis in [
+        RegisterH2D { features: 0x12, ..at48(0xb4, 0x426b_4572, 0) },
+        RegisterH2D { features: 0x14, ..at48(0xb4, 0x4f57 << 32, 1) },
+        RegisterH2D { features: 0x55, ..at48(0x45, 5, 1) },
+    ] {
+        rig.bad(fis, Error::ABRT);
+    }
+    assert!(rig.ram().log.is_empty());
+}
