@@ -151,7 +151,14 @@ impl Disk {
         len_bytes: u64,
         link: &mut dyn Link,
     ) {
-        self.pio_blocks(call, true, block_bytes, 0, len_bytes, link);
+        let first = len_bytes.min(u64::from(block_bytes));
+        if first < len_bytes {
+            self.pio_setup(call, true, first, READY | Status::BSY, true, link);
+        }
+        if len_bytes > 0 {
+            let last = last_block_bytes(len_bytes, block_bytes);
+            self.pio_setup(call, true, last, READY, true, link);
+        }
     }
 
     /// The PIO Setup FIS that asks the host for the first block. It raises no interrupt, since the
@@ -164,10 +171,10 @@ impl Disk {
         link: &mut dyn Link,
     ) {
         let first = len_bytes.min(u64::from(block_bytes));
-        self.pio_blocks(call, false, block_bytes, 0, first, link);
+        self.pio_setup(call, false, first, READY | Status::BSY, false, link);
     }
 
-    /// Those for the rest, once the data is where it should be.
+    /// That of the last block, if there is more than one, once the data is where it should be.
     pub(crate) fn pio_from_host_rest(
         &self,
         call: &Call,
@@ -175,35 +182,41 @@ impl Disk {
         len_bytes: u64,
         link: &mut dyn Link,
     ) {
-        self.pio_blocks(call, false, block_bytes, u64::from(block_bytes), len_bytes, link);
+        if len_bytes > u64::from(block_bytes) {
+            let last = last_block_bytes(len_bytes, block_bytes);
+            self.pio_setup(call, false, last, READY | Status::BSY, true, link);
+        }
     }
 
-    fn pio_blocks(
+    fn pio_setup(
         &self,
         call: &Call,
         to_host: bool,
-        block_bytes: u32,
-        first_byte: u64,
-        len_bytes: u64,
+        block_bytes: u64,
+        ending_status: Status,
+        interrupt: bool,
         link: &mut dyn Link,
     ) {
         let registers = self.registers(call, READY | Status::DRQ, Error::empty(), None);
-        let mut at = first_byte;
-        while at < len_bytes {
-            let block = (len_bytes - at).min(u64::from(block_bytes));
-            let is_last = at + block == len_bytes;
-            let ending_status = if to_host && is_last { READY } else { READY | Status::BSY };
-            link.fis(
-                Some(call.slot),
-                DeviceFis::PioSetup {
-                    interrupt: to_host || at > 0,
-                    to_host,
-                    registers,
-                    ending_status,
-                    transfer_count_bytes: block as u16,
-                },
-            );
-            at += block;
-        }
+        link.fis(
+            Some(call.slot),
+            DeviceFis::PioSetup {
+                interrupt,
+                to_host,
+                registers,
+                ending_status,
+                transfer_count_bytes: block_bytes as u16,
+            },
+        );
+    }
+}
+
+/// The DRQ block that ends a transfer. All data has moved at once, so the blocks between the first and
+/// the last are not announced: they would only overwrite each other's FIS, 65,536 times in one go if
+/// the host wants it so.
+fn last_block_bytes(len_bytes: u64, block_bytes: u32) -> u64 {
+    match len_bytes % u64::from(block_bytes.max(1)) {
+        0 => u64::from(block_bytes).min(len_bytes),
+        rest => rest,
     }
 }

@@ -35,7 +35,7 @@ fn the_directory_lists_the_logs_that_there_are() {
         if pages == 0 {
             rig.bad(log(address, 0, 1), Error::ABRT);
         } else {
-            assert_eq!(rig.pio_in(log(address, 0, pages)), vec![512; pages.into()]);
+            assert_eq!(rig.pio_in(log(address, 0, pages)), vec![512; pages.min(2).into()]);
             rig.bad(log(address, pages, 1), Error::ABRT);
             rig.bad(log(address, 0, pages + 1), Error::ABRT);
             rig.bad(log(address, 0x100, 1), Error::ABRT);
@@ -54,7 +54,7 @@ fn smart_has_a_directory_of_its_own() {
         if pages == 0 {
             rig.bad(smart(0xd5, address, 1), Error::ABRT);
         } else {
-            assert_eq!(rig.pio_in(smart(0xd5, address, pages)), vec![512; pages.into()]);
+            assert_eq!(rig.pio_in(smart(0xd5, address, pages)), vec![512; pages.min(2).into()]);
             rig.bad(smart(0xd5, address, pages + 1), Error::ABRT);
         }
         rig.bad(smart(0xd5, address, 0), Error::ABRT);
@@ -246,7 +246,7 @@ fn a_log_is_written_by_pio_in_blocks() {
     let setups = fises.iter().filter(|fis| {
         matches!(fis, DeviceFis::PioSetup { to_host: false, transfer_count_bytes: 512, .. })
     });
-    assert_eq!((setups.count(), fises.len()), (3, 4));
+    assert_eq!((setups.count(), fises.len()), (2, 3));
     let Some(DeviceFis::RegisterD2H { interrupt: true, registers }) = fises.last() else {
         panic!("{fises:?}");
     };

@@ -18,9 +18,10 @@ pub(crate) fn smart(subcommand: u16, low: u8, count: u16) -> RegisterH2D {
 
 /// What a PIO-in command reads.
 pub(crate) fn read(rig: &mut Rig, fis: RegisterH2D) -> Vec<u8> {
+    rig.host.in_bytes = 0;
     let blocks = rig.pio_in(fis);
     assert!(blocks.iter().all(|bytes| *bytes == 512), "{blocks:?}");
-    rig.host.memory[0][..blocks.len() * 512].to_vec()
+    rig.host.memory[0][..rig.host.in_bytes as usize].to_vec()
 }
 
 /// The same of a structure whose pages sum up to zero.

@@ -264,7 +264,8 @@ impl Rig {
         registers
     }
 
-    /// Runs a PIO-in command and checks its PIO Setup FISes; gives back their sizes.
+    /// Runs a PIO-in command and checks its PIO Setup FISes; gives back the sizes of the blocks
+    /// that they announce: the first and the last.
     pub(crate) fn pio_in(&mut self, fis: RegisterH2D) -> Vec<u16> {
         let fises = self.run_all(fis);
         let count = fises.len();

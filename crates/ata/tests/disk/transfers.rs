@@ -14,7 +14,7 @@ fn every_read_returns_what_is_on_the_medium() {
         match opcode {
             0x25 | 0xc8 | 0xc9 => drop(rig.good(fis)),
             0x29 | 0xc4 => assert_eq!(rig.pio_in(fis), [3 * 512]),
-            _ => assert_eq!(rig.pio_in(fis), [512; 3]),
+            _ => assert_eq!(rig.pio_in(fis), [512; 2], "the first and the last"),
         }
         let wanted = rig.ram().data[5 * SECTOR..8 * SECTOR].to_vec();
         assert_eq!(rig.host.memory[0][..3 * SECTOR], wanted, "{opcode:x}");
@@ -83,14 +83,19 @@ fn count_zero_is_the_largest_count() {
     assert_eq!(rig.host.in_bytes, 65_536 * 512);
     assert!(rig.host.memory[0] == rig.ram.lock().unwrap().data);
     rig.bad(at48(0x25, 1, 0), Error::IDNF);
-    assert_eq!(rig.pio_in(at48(0x24, 0, 0)).len(), 65_536);
+    rig.host.in_bytes = 0;
+    // However many blocks there are, one poll does not announce each.
+    assert_eq!(rig.pio_in(at48(0x24, 0, 0)), [512, 512]);
+    assert_eq!(rig.host.in_bytes, 65_536 * 512);
+    let fises = rig.run_all(at48(0x34, 0, 0));
+    assert_eq!(fises.len(), 3, "two PIO Setup FISes and the end");
 }
 
 #[test]
 fn a_multiple_read_moves_blocks_and_a_rest() {
     let mut rig = Rig::default();
     rig.good(at28(0xc6, 0, 4));
-    assert_eq!(rig.pio_in(at48(0x29, 0, 10)), [2048, 2048, 1024]);
+    assert_eq!(rig.pio_in(at48(0x29, 0, 10)), [2048, 1024]);
     rig.good(at28(0xc6, 0, 0));
     rig.bad(at48(0x29, 0, 10), Error::ABRT);
     rig.bad(at48(0xce, 0, 10), Error::ABRT);
@@ -115,7 +120,7 @@ fn a_pio_write_asks_for_its_first_block_without_an_interrupt() {
             ref other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(interrupts, [false, true, true, true]);
+    assert_eq!(interrupts, [false, true, true], "the first block, the last block, the end");
 }
 
 #[test]
