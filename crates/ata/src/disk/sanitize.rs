@@ -128,6 +128,19 @@ struct Task {
     pass: u8,
     /// Where the next chunk begins, or the one under way.
     next_byte: u64,
+    /// What comes before it in this pass is durable: from here it goes on after a loss of power.
+    durable_byte: u64,
+}
+
+impl Task {
+    fn new(method: Method, may_clear: bool) -> Self {
+        Self { method, may_clear, pass: 0, next_byte: 0, durable_byte: 0 }
+    }
+
+    /// Whether a flush is due: at the end of a pass, and before it is saved how far it is.
+    fn must_flush(&self, size_bytes: u64) -> bool {
+        self.next_byte >= size_bytes || self.next_byte - self.durable_byte >= SAVE_EVERY_BYTES
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,7 +200,7 @@ impl Sanitize {
     }
 
     pub(crate) fn save(&self, out: &mut Vec<u8>) {
-        let idle = Task { method: Method::BlockErase, may_clear: false, pass: 0, next_byte: 0 };
+        let idle = Task::new(Method::BlockErase, false);
         let (state, task) = match self.state {
             State::Running(task) => (1, task),
             State::Failed { may_clear } => (2, Task { may_clear, ..idle }),
@@ -202,7 +215,7 @@ impl Sanitize {
         out.push(flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag)));
         out.extend_from_slice(&[passes, task.pass]);
         out.extend_from_slice(&pattern.to_le_bytes());
-        out.extend_from_slice(&task.next_byte.to_le_bytes());
+        out.extend_from_slice(&task.durable_byte.to_le_bytes());
     }
 
     /// Loading is switching on: a freeze is over, an operation goes on.
@@ -225,7 +238,7 @@ impl Sanitize {
             0 => State::Idle,
             1 => {
                 let next_byte = next_byte - next_byte % CHUNK_BYTES;
-                State::Running(Task { method, may_clear, pass, next_byte })
+                State::Running(Task { method, may_clear, pass, next_byte, durable_byte: next_byte })
             }
             2 => State::Failed { may_clear },
             _ => return None,
@@ -267,7 +280,7 @@ pub(crate) fn sanitize_device(disk: &mut Disk, call: &Call, _link: &mut dyn Link
         State::Failed { .. } | State::Running(_) => return Reason::NotReported.into(),
         State::Frozen => return Reason::Frozen.into(),
     }
-    disk.sanitize.state = State::Running(Task { method, may_clear, pass: 0, next_byte: 0 });
+    disk.sanitize.state = State::Running(Task::new(method, may_clear));
     disk.sanitize.succeeded = false;
     // From the next poll on, which is due at once.
     disk.kick_due = Some(call.now);
@@ -330,7 +343,7 @@ impl Disk {
         let left_bytes = size_bytes.saturating_sub(task.next_byte);
         let chunk = ByteRange::new(task.next_byte, left_bytes.min(CHUNK_BYTES));
         let request = match task.method {
-            _ if chunk.len_bytes == 0 => Request::flush(tag),
+            _ if task.must_flush(size_bytes) => Request::flush(tag),
             Method::BlockErase => Request::write_zeroes(tag, chunk, false),
             Method::Overwrite { .. } => Request::write(tag, chunk, false),
         };
@@ -361,18 +374,18 @@ impl Disk {
             return self.sanitize_failed(task);
         }
         let size_bytes = self.engine.info().size_bytes;
-        if task.next_byte < size_bytes {
+        if !task.must_flush(size_bytes) {
             let end_bytes = (task.next_byte + CHUNK_BYTES).min(size_bytes);
             let sector_bytes = u64::from(self.shape.sector_bytes);
             let (first, end) = (task.next_byte / sector_bytes, end_bytes / sector_bytes);
             self.uncorrectable.clear(first, end);
             self.smart.defects.heal(first, end.saturating_sub(first));
             task.next_byte = end_bytes;
-            if end_bytes.is_multiple_of(SAVE_EVERY_BYTES) {
-                self.saved.note_change();
-            }
+        } else if task.next_byte < size_bytes {
+            task.durable_byte = task.next_byte;
+            self.saved.note_change();
         } else {
-            task = Task { pass: task.pass + 1, next_byte: 0, ..task };
+            task = Task { pass: task.pass + 1, next_byte: 0, durable_byte: 0, ..task };
             self.saved.note_change();
         }
         self.sanitize.state = State::Running(task);
@@ -406,7 +419,8 @@ mod tests {
     #[test]
     fn an_operation_survives_saving_and_a_freeze_does_not() {
         let method = Method::Overwrite { pattern: 0x1234_5678, passes: 16, invert: true };
-        let task = Task { method, may_clear: true, pass: 15, next_byte: 3 * CHUNK_BYTES };
+        let at = 3 * CHUNK_BYTES;
+        let task = Task { method, may_clear: true, pass: 15, next_byte: at, durable_byte: at };
         for (state, expected) in [
             (State::Running(task), State::Running(task)),
             (State::Failed { may_clear: true }, State::Failed { may_clear: true }),
@@ -423,6 +437,21 @@ mod tests {
                 assert_eq!(Sanitize::load(&bytes[..length]), None);
             }
         }
+    }
+
+    #[test]
+    fn a_flush_comes_before_progress_is_saved_and_at_the_end_of_a_pass() {
+        const SIZE: u64 = 5 << 29;
+        let mut task = Task::new(Method::BlockErase, false);
+        assert!(!task.must_flush(SIZE));
+        task.next_byte = SAVE_EVERY_BYTES - CHUNK_BYTES;
+        assert!(!task.must_flush(SIZE));
+        task.next_byte = SAVE_EVERY_BYTES;
+        assert!(task.must_flush(SIZE));
+        task.durable_byte = SAVE_EVERY_BYTES;
+        assert!(!task.must_flush(SIZE));
+        task.next_byte = SIZE;
+        assert!(task.must_flush(SIZE));
     }
 
     #[test]
