@@ -70,8 +70,12 @@ impl Wire {
 }
 
 impl Plugged<'_> {
-    /// Whether a FIS arrives in good order; what is wrong with it is noted.
+    /// Whether a FIS arrives in good order; what is wrong with it is noted. A link that is down
+    /// carries nothing, whatever a device or port multiplier has to say by itself.
     pub(super) fn arrives(&mut self, slot: Option<u8>, fis: &DeviceFis) -> bool {
+        if !self.wire.is_heard() {
+            return false;
+        }
         self.wire.wake();
         let faults = &mut self.wire.link.fises;
         if mem::take(&mut faults.repeated) {

@@ -187,6 +187,8 @@ impl Link for Plugged<'_> {
     }
 
     fn unknown_fis(&mut self, bytes: &[u8]) {
-        self.receive_unknown(bytes);
+        if self.wire.is_heard() {
+            self.receive_unknown(bytes);
+        }
     }
 }

@@ -7,6 +7,7 @@ mod enclosure;
 mod hand_off;
 mod hot_plug;
 mod messages;
+mod multiplier;
 mod power;
 mod recovery;
 mod support;

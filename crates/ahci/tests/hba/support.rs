@@ -39,6 +39,11 @@ impl GuestMemory for Memory {
     }
 }
 
+/// Guest memory that is all zero.
+pub(crate) fn memory() -> Memory {
+    Memory(RefCell::new(vec![0; MEMORY_BYTES]))
+}
+
 /// What a scripted device does.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
@@ -194,7 +199,7 @@ impl Rig {
         let (first, second) = (scripted(), scripted());
         let now = Nanos(1_000 * MILLISECOND);
         let hba = Hba::new(config, vec![Some(first.0), Some(second.0), None], now);
-        let memory = Memory(RefCell::new(vec![0; MEMORY_BYTES]));
+        let memory = memory();
         let mut rig = Self { hba, now, memory, scripts: vec![first.1, second.1] };
         rig.write_global(GHC, (Ghc::IE | Ghc::AE).bits());
         rig

@@ -1,0 +1,110 @@
+//! Devices behind a port multiplier, and what must not reach them or come from them.
+
+use std::sync::{Arc, Mutex};
+
+use freewheel_ahci::pmp::*;
+use freewheel_ahci::registers::*;
+use freewheel_ahci::{Attachment, Hba, HbaConfig};
+use freewheel_ata::fis::{DeviceFis, Error, RegisterH2D, Status};
+use freewheel_block::Nanos;
+
+use crate::support::*;
+
+/// The slot of commands to the control port.
+const SLOT: u8 = 31;
+/// SControl without power management.
+const QUIET: u32 = 0x300;
+
+/// A port multiplier with so many devices on port 0, the port started.
+fn rig(count: usize, switched: bool) -> Rig {
+    let (devices, scripts): (Vec<_>, Vec<_>) = (0..count).map(|_| scripted()).unzip();
+    let multiplier = PortMultiplier::new(devices.into_iter().map(Some).collect());
+    let now = Nanos(1_000 * MILLISECOND);
+    let attachments = vec![Some(Attachment::from(multiplier))];
+    let hba = Hba::with_attachments(HbaConfig::default(), attachments, now);
+    let mut rig = Rig { hba, now, memory: memory(), scripts };
+    rig.write_global(GHC, (Ghc::IE | Ghc::AE).bits());
+    rig.start(0);
+    rig.stop(0);
+    rig.command(0, PxCmd::FRE | PxCmd::PMA);
+    if switched {
+        rig.write(0, PX_FBS, PxFbs::EN.bits());
+    }
+    rig.command(0, PxCmd::FRE | PxCmd::PMA | PxCmd::ST);
+    for pm_port in 0..count as u8 {
+        reset(&mut rig, pm_port);
+    }
+    write_register(&mut rig, CONTROL_PORT, GSCR_ERROR_ENABLE, PxSerr::DIAG_N.bits());
+    write_register(&mut rig, CONTROL_PORT, GSCR_FEATURES_ENABLE, FEATURE_NOTIFY);
+    rig.write(0, PX_IS, u32::MAX);
+    rig
+}
+
+fn issue_to(rig: &mut Rig, slot: u8, pm_port: u8, fis: RegisterH2D) {
+    rig.prepare(0, slot, &RegisterH2D { pm_port, ..fis });
+    let header = u64::from(slot) * COMMAND_HEADER_BYTES;
+    let flags = rig.get(Rig::base(0) + header + 1, 1)[0];
+    rig.put(Rig::base(0) + header + 1, &[flags & 0xf | pm_port << 4]);
+    if rig.read(0, PX_FBS) & PxFbs::EN.bits() != 0 {
+        rig.write(0, PX_FBS, PxFbs::EN.bits() | u32::from(pm_port) << PX_FBS_DEV_SHIFT);
+    }
+    rig.write(0, PX_CI, 1 << slot);
+}
+
+fn write_register(rig: &mut Rig, pm_port: u8, register: u16, value: u32) {
+    let fis = RegisterH2D {
+        device: pm_port,
+        features: register,
+        count: (value & 0xff) as u16,
+        lba: u64::from(value >> 8),
+        ..command(WRITE_PORT_MULTIPLIER)
+    };
+    issue_to(rig, SLOT, CONTROL_PORT, fis);
+    assert_eq!(rig.read(0, PX_CI) & 1 << SLOT, 0, "the control port answers at once");
+}
+
+/// COMRESET of one device.
+fn reset(rig: &mut Rig, pm_port: u8) {
+    for det in [DET_COMRESET, 0] {
+        write_register(rig, pm_port, PSCR_CONTROL, QUIET | det);
+    }
+    write_register(rig, pm_port, PSCR_ERROR, u32::MAX);
+}
+
+fn notice() -> DeviceFis {
+    DeviceFis::SetDeviceBits {
+        interrupt: true,
+        notification: true,
+        status: Status::DRDY,
+        error: Error::empty(),
+        active: 0,
+    }
+}
+
+fn plug(rig: &mut Rig, pm_port: u8) -> Arc<Mutex<Script>> {
+    let (device, script) = scripted();
+    let plugged = rig.hba.plug_behind(0, pm_port, device, rig.now, &rig.memory);
+    plugged.expect("there is room");
+    script
+}
+
+fn unplug(rig: &mut Rig, pm_port: u8) {
+    assert!(rig.hba.unplug_behind(0, pm_port, rig.now, &rig.memory).is_some());
+}
+
+#[test]
+fn a_multiplier_says_nothing_over_a_link_that_is_off() {
+    for switched in [false, true] {
+        let mut rig = rig(2, switched);
+        rig.write(0, PX_SCTL, DET_OFFLINE);
+        rig.write(0, PX_IS, u32::MAX);
+        rig.write(0, PX_SERR, u32::MAX);
+        let area = rig.get(Rig::base(0) + FIS_AREA, 0x1000);
+        unplug(&mut rig, 1);
+        plug(&mut rig, 1);
+        rig.script(0).later = vec![(0, Act::Loose(notice()))];
+        rig.pass(1);
+        assert_eq!((rig.read(0, PX_SNTF), rig.is(0)), (0, PxIs::empty()));
+        assert!(area == rig.get(Rig::base(0) + FIS_AREA, 0x1000), "nothing arrives");
+    }
+}
