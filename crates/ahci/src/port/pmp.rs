@@ -10,7 +10,8 @@
 //!
 //! A device that is plugged in, or loses its link, shows in SError of its port; software that has
 //! asked for it (GSCR 96) is told by a Set Device Bits FIS with N from the control port. A device
-//! that is plugged in says nothing before software has reset its port, as SError.X demands.
+//! that is plugged in neither says nor hears anything before software has reset its port, as
+//! SError.X demands.
 //!
 //! Left out, and not claimed in GSCR 64: BIST, power management requests from the host, spread
 //! spectrum, event counters of the physical layer; the enclosure's port.
@@ -112,11 +113,19 @@ struct DevicePort {
     device: Option<Box<dyn Device>>,
     control: u32,
     error: PxSerr,
+    /// The device has been plugged in, and nobody has reset it yet: what is sent to the port is
+    /// meant for another one.
+    strange: bool,
 }
 
 impl DevicePort {
     fn is_off(&self) -> bool {
         is_down(self.control & 0xf)
+    }
+
+    /// FISes pass.
+    fn is_open(&self) -> bool {
+        !self.is_off() && !self.strange
     }
 
     fn status(&self) -> u32 {
@@ -158,7 +167,8 @@ impl PortMultiplier {
     /// If there are none or more: belongs to start-up.
     pub fn new(devices: Vec<Option<Box<dyn Device>>>) -> Self {
         assert!((1..=DEVICE_PORTS_MAX).contains(&devices.len()), "1 to 15 device ports");
-        let port = |device| DevicePort { device, control: 0, error: PxSerr::empty() };
+        let port =
+            |device| DevicePort { device, control: 0, error: PxSerr::empty(), strange: false };
         Self {
             ports: devices.into_iter().map(port).collect(),
             error_enable: ERROR_ENABLE,
@@ -180,7 +190,7 @@ impl PortMultiplier {
 
     /// The device that a FIS to `pm_port` reaches.
     fn reach(&mut self, pm_port: u8) -> Option<&mut dyn Device> {
-        if self.port(pm_port)?.is_off() {
+        if !self.port(pm_port)?.is_open() {
             return None;
         }
         self.device_mut(pm_port)
@@ -239,6 +249,7 @@ impl PortMultiplier {
         for (pm_port, port) in self.ports.iter_mut().enumerate() {
             port.control = if pm_port == 0 { 0 } else { DET_OFFLINE };
             port.error = PxSerr::empty();
+            port.strange = false;
         }
         let Some(first) = self.ports.first_mut() else { return };
         first.link_up();
@@ -262,9 +273,10 @@ impl PortMultiplier {
 
     pub(super) fn poll(&mut self, now: Nanos, link: &mut Plugged<'_>) {
         for (port, pm_port) in self.ports.iter_mut().zip(0..) {
+            let is_open = port.is_open();
             if let Some(device) = &mut port.device {
                 link.from = pm_port;
-                device.poll(now, link);
+                if is_open { device.poll(now, link) } else { device.poll(now, &mut Muted) }
             }
         }
     }
@@ -362,6 +374,7 @@ impl PortMultiplier {
             link.wire.note_reset(ResetKind::DevicePort, cancelled, now);
         } else if is_down(old_det) && !is_down(new_det) {
             port.link_up();
+            port.strange = false;
             if let Some(device) = &mut port.device {
                 link.from = pm_port;
                 device.comreset(now, link);
@@ -407,6 +420,7 @@ impl PortMultiplier {
         }
         device.comreset(now, &mut Muted);
         port.device = Some(device);
+        port.strange = true;
         if !port.is_off() {
             port.link_up();
         }

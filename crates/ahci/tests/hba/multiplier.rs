@@ -92,6 +92,11 @@ fn unplug(rig: &mut Rig, pm_port: u8) {
     assert!(rig.hba.unplug_behind(0, pm_port, rig.now, &rig.memory).is_some());
 }
 
+fn works_behind(rig: &mut Rig, pm_port: u8) -> bool {
+    issue_to(rig, 7, pm_port, command(0x25));
+    rig.read(0, PX_CI) & 1 << 7 == 0
+}
+
 #[test]
 fn a_multiplier_says_nothing_over_a_link_that_is_off() {
     for switched in [false, true] {
@@ -106,5 +111,45 @@ fn a_multiplier_says_nothing_over_a_link_that_is_off() {
         rig.pass(1);
         assert_eq!((rig.read(0, PX_SNTF), rig.is(0)), (0, PxIs::empty()));
         assert!(area == rig.get(Rig::base(0) + FIS_AREA, 0x1000), "nothing arrives");
+    }
+}
+
+#[test]
+fn a_device_whose_port_is_off_says_nothing() {
+    for switched in [false, true] {
+        let mut rig = rig(2, switched);
+        write_register(&mut rig, 1, PSCR_CONTROL, QUIET | DET_OFFLINE);
+        rig.script(1).later = vec![(0, Act::Loose(notice())), (0, Act::Loose(good()))];
+        rig.write(0, PX_SNTF, 0xffff);
+        rig.pass(1);
+        assert_eq!(rig.read(0, PX_SNTF), 0);
+        assert!(!rig.is(0).contains(PxIs::IPMS));
+        reset(&mut rig, 1);
+        rig.write(0, PX_SNTF, 0xffff);
+        rig.script(1).later = vec![(0, Act::Loose(notice()))];
+        rig.pass(1);
+        assert_eq!(rig.read(0, PX_SNTF), 0b10);
+    }
+}
+
+#[test]
+fn a_device_that_is_plugged_in_neither_hears_nor_speaks_before_it_is_reset() {
+    for switched in [false, true] {
+        let mut rig = rig(2, switched);
+        unplug(&mut rig, 1);
+        let script = plug(&mut rig, 1);
+        rig.write(0, PX_SNTF, 0xffff);
+        script.lock().expect("script").later = vec![(0, Act::Loose(notice()))];
+        rig.pass(1);
+        assert_eq!(rig.read(0, PX_SNTF), 0);
+        assert!(!works_behind(&mut rig, 1));
+        assert!(rig.is(0).contains(PxIs::IFS), "nobody acknowledges it");
+        assert_eq!(script.lock().expect("script").taken.len(), 0);
+        rig.command(0, PxCmd::FRE | PxCmd::PMA);
+        rig.command(0, PxCmd::FRE | PxCmd::PMA | PxCmd::CLO);
+        rig.command(0, PxCmd::FRE | PxCmd::PMA | PxCmd::ST);
+        reset(&mut rig, 1);
+        assert!(works_behind(&mut rig, 1));
+        assert_eq!(script.lock().expect("script").taken.len(), 1);
     }
 }
