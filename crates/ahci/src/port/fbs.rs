@@ -253,6 +253,16 @@ impl Wire {
         self.fb.wrapping_add(areas_before * FIS_AREA_STRIDE_BYTES)
     }
 
+    /// `device` has lost its commands by a way of which the port hears nothing: those that are yet to
+    /// be fetched are lost with the rest, lest they reach it after a reset, or another in its place.
+    /// Their bits stay. Without FIS-based switching nobody has said whose they are, and all wait
+    /// while one device is busy.
+    pub(super) fn strand(&mut self, device: u8) {
+        if self.fbs.enabled {
+            self.issued |= self.slots_of(device) & self.ci;
+        }
+    }
+
     /// Forgets the commands for `device`, fetched or not. Returns their slots.
     pub(super) fn drop_commands_of(&mut self, device: u8) -> u32 {
         let slots = self.slots_of(device);

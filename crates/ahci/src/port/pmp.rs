@@ -371,6 +371,7 @@ impl PortMultiplier {
             if port.device.is_some() && !is_down(old_det) {
                 port.error |= PxSerr::DIAG_N;
             }
+            link.wire.strand(pm_port);
             link.wire.note_reset(ResetKind::DevicePort, cancelled, now);
         } else if is_down(old_det) && !is_down(new_det) {
             port.link_up();
@@ -443,6 +444,7 @@ impl PortMultiplier {
         if !port.is_off() {
             port.error |= PxSerr::DIAG_N;
         }
+        link.wire.strand(pm_port);
         link.wire.note_reset(ResetKind::Unplugged, cancelled, now);
         self.notify(before, link);
         Some(device)

@@ -153,3 +153,36 @@ fn a_device_that_is_plugged_in_neither_hears_nor_speaks_before_it_is_reset() {
         assert_eq!(script.lock().expect("script").taken.len(), 1);
     }
 }
+
+#[test]
+fn commands_that_waited_for_a_device_reach_no_other() {
+    let mut rig = rig(2, true);
+    rig.script(1).commands.push_back(vec![]);
+    issue_to(&mut rig, 3, 1, command(0x25));
+    issue_to(&mut rig, 5, 1, command(0x35));
+    assert_eq!(rig.script(1).taken.len(), 1);
+    assert_eq!(rig.read(0, PX_CI), 0b10_1000);
+    unplug(&mut rig, 1);
+    let script = plug(&mut rig, 1);
+    reset(&mut rig, 1);
+    rig.pass(1);
+    assert_eq!(script.lock().expect("script").taken.len(), 0);
+    assert_eq!(rig.read(0, PX_CI), 0b10_1000, "they are not complete");
+    assert!(works_behind(&mut rig, 0));
+    assert!(works_behind(&mut rig, 1));
+    rig.stop(0);
+    assert_eq!(rig.read(0, PX_CI), 0);
+}
+
+#[test]
+fn commands_that_waited_for_a_device_that_is_reset_are_not_carried_out() {
+    let mut rig = rig(2, true);
+    rig.script(1).commands.push_back(vec![]);
+    issue_to(&mut rig, 3, 1, command(0x25));
+    issue_to(&mut rig, 5, 1, command(0x35));
+    reset(&mut rig, 1);
+    rig.pass(1);
+    assert_eq!(rig.script(1).taken.len(), 1);
+    assert_eq!(rig.read(0, PX_CI), 0b10_1000);
+    assert!(works_behind(&mut rig, 1));
+}
