@@ -245,7 +245,9 @@ impl Port {
     ) -> Option<Result<(), PlugError>> {
         let multiplier = self.device.as_mut()?.multiplier_mut()?;
         let link = &mut Plugged { wire: &mut self.wire, memory, from: pm_port };
-        Some(multiplier.plug(pm_port, device, now, link))
+        let plugged = multiplier.plug(pm_port, device, now, link);
+        self.wire.rest(now);
+        Some(plugged)
     }
 
     /// Pulls the device out of device port `pm_port` of the port multiplier.
@@ -257,7 +259,9 @@ impl Port {
     ) -> Option<Box<dyn Device>> {
         let multiplier = self.device.as_mut()?.multiplier_mut()?;
         let link = &mut Plugged { wire: &mut self.wire, memory, from: pm_port };
-        multiplier.unplug(pm_port, now, link)
+        let device = multiplier.unplug(pm_port, now, link);
+        self.wire.rest(now);
+        device
     }
 
     fn status_behind(&self, now: Nanos) -> alloc::vec::Vec<DevicePortStatus> {

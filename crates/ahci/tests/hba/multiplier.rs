@@ -186,3 +186,12 @@ fn commands_that_waited_for_a_device_that_is_reset_are_not_carried_out() {
     assert_eq!(rig.read(0, PX_CI), 0b10_1000);
     assert!(works_behind(&mut rig, 1));
 }
+
+#[test]
+fn a_link_that_woke_for_a_notice_rests_again() {
+    let mut rig = rig(2, false);
+    rig.command(0, PxCmd::FRE | PxCmd::PMA | PxCmd::ST | PxCmd::ALPE);
+    assert_eq!(rig.read(0, PX_SSTS), 0x233);
+    unplug(&mut rig, 1);
+    assert_eq!((rig.read(0, PX_SNTF), rig.read(0, PX_SSTS)), (1 << CONTROL_PORT, 0x233));
+}
