@@ -31,9 +31,10 @@ impl Port {
     }
 
     /// Plugs a device into an empty port. Unless the interface is off, the link comes up and the
-    /// device sends its signature.
+    /// device sends its signature. Commands that have waited in the list are not meant for it.
     pub(crate) fn attach(&mut self, device: Attachment, now: Nanos, memory: &dyn GuestMemory) {
         self.device = Some(device);
+        self.wire.halted |= self.has_outstanding();
         self.wire.presence_changed(true);
         if !self.wire.is_switched_off() {
             self.connect(now, memory);

@@ -56,6 +56,31 @@ fn nothing_meant_for_the_old_device_reaches_the_new_one() {
 }
 
 #[test]
+fn commands_issued_to_an_empty_port_reach_no_device() {
+    for had_one in [true, false] {
+        let mut rig = Rig::new();
+        let port = if had_one { 0 } else { 2 };
+        if had_one {
+            rig.stop(0);
+            rig.hba.detach(0, rig.now).expect("a device");
+        }
+        rig.start(port);
+        rig.issue(port, 4);
+        rig.write(port, PX_SACT, 1 << 9);
+        let (device, script) = scripted();
+        rig.scripts.resize(3, script.clone());
+        rig.scripts[port] = script;
+        rig.hba.attach(port, device.into(), rig.now, &rig.memory).map_err(drop).expect("room");
+        rig.pass(MILLISECOND);
+        assert_eq!(rig.script(port).taken, []);
+        assert_eq!((rig.read(port, PX_CI), rig.read(port, PX_SACT)), (1 << 4, 1 << 9));
+        rig.stop(port);
+        rig.start(port);
+        assert!(rig.works(port));
+    }
+}
+
+#[test]
 fn insertion_brings_the_link_up_and_the_signature() {
     let mut rig = Rig::new();
     let old = rig.hba.detach(0, rig.now).expect("a device");
