@@ -211,7 +211,9 @@ impl Wire {
     /// now on. Without a port multiplier nothing of that counts.
     pub(super) fn claim(&mut self, slot: u8, header_port: u8, fis_port: u8, device: u8) -> bool {
         let named = self.fbs.owners[usize::from(slot % 32)];
-        let agreed = !self.fbs.enabled || named == fis_port;
+        // A device that answers as another port than is named may be busy all the same.
+        let busy = self.status_of(device).intersects(Status::BSY | Status::DRQ);
+        let agreed = !self.fbs.enabled || named == fis_port && (named == device || !busy);
         if self.tells_ports_apart() && (header_port != fis_port || !agreed) {
             return false;
         }

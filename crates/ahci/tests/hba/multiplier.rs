@@ -195,3 +195,22 @@ fn a_link_that_woke_for_a_notice_rests_again() {
     unplug(&mut rig, 1);
     assert_eq!((rig.read(0, PX_SNTF), rig.read(0, PX_SSTS)), (1 << CONTROL_PORT, 0x233));
 }
+
+#[test]
+fn a_busy_device_gets_no_command_by_the_name_of_another_port() {
+    let mut rig = Rig::new();
+    rig.stop(0);
+    rig.write(0, PX_FBS, PxFbs::EN.bits());
+    rig.start(0);
+    // Without a port multiplier it ignores the field, as the SRST that looks for one demands.
+    issue_to(&mut rig, 0, CONTROL_PORT, command(0x25));
+    assert_eq!((rig.read(0, PX_CI), rig.is(0)), (0, PxIs::DHRS));
+    rig.script(0).taken.clear();
+    // It never answers.
+    rig.script(0).commands.push_back(vec![]);
+    issue_to(&mut rig, 0, 0, command(0x25));
+    issue_to(&mut rig, 1, 3, command(0x25));
+    assert_eq!(rig.script(0).taken.len(), 1, "it is busy");
+    assert_eq!(rig.read(0, PX_CI), 0b11);
+    assert!(rig.is(0).contains(PxIs::IPMS));
+}
