@@ -248,6 +248,11 @@ impl Wire {
         self.fbs.failed.get_or_insert(device % 16);
     }
 
+    /// `device` has failed, or the whole port has, and software has not cleared that yet.
+    pub(super) fn has_error(&self, device: u8) -> bool {
+        self.halted || self.fbs.all_failed & 1 << (device % 16) != 0
+    }
+
     /// Where the FISes of `device` go. Software is to align the areas of all devices to 4 KiB
     /// (9.3.2); Linux aligns them to 1 KiB only, and expects them where it has put them.
     pub(super) fn fis_area(&self, device: u8) -> u64 {

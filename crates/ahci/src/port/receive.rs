@@ -168,11 +168,14 @@ impl Link for Plugged<'_> {
                 self.settle(slot, *ending_status);
                 self.interrupt(*interrupt, PxIs::PSS);
             }
-            DeviceFis::SetDeviceBits { interrupt, status, error, active, .. } => {
+            DeviceFis::SetDeviceBits { interrupt, notification, status, error, active } => {
                 self.post(&fis, FIS_AREA_SDBFIS);
                 let kept = self.wire.status_of(self.from) & (Status::BSY | Status::DRQ);
                 let status_now = kept | (*status - (Status::BSY | Status::DRQ));
-                self.wire.set_task_file(self.from, status_now, error.bits());
+                // A notice must not hide an error that software has yet to read in PxTFD.
+                if !(*notification && self.wire.has_error(self.from)) {
+                    self.wire.set_task_file(self.from, status_now, error.bits());
+                }
                 self.wire.end_queued(*active & !self.wire.foreign(self.from));
                 if status.contains(Status::ERR) {
                     self.wire.device_error(self.from, PxIs::TFES);

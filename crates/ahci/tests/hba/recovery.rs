@@ -1,7 +1,7 @@
 //! Recovery from errors (6.2), register by register as a driver goes through it.
 
 use freewheel_ahci::registers::*;
-use freewheel_ata::fis::{DeviceFis, Error, Status};
+use freewheel_ata::fis::{DeviceFis, Error, Registers, Status};
 
 use crate::support::*;
 
@@ -125,4 +125,32 @@ fn an_error_of_one_port_is_none_of_the_other() {
     assert!(rig.status(0).halted && !rig.status(1).halted);
     assert!(rig.works(1));
     assert_eq!(rig.read_global(IS), 0b11);
+}
+
+#[test]
+fn a_notice_leaves_the_error_that_software_has_yet_to_read() {
+    let mut rig = Rig::new();
+    let failed = DeviceFis::RegisterD2H {
+        interrupt: true,
+        registers: Registers {
+            status: Status::DRDY | Status::ERR,
+            error: Error::from_bits_retain(0x64),
+            ..Registers::default()
+        },
+    };
+    rig.perform(0, 0, vec![Act::Fis(failed)]);
+    assert_eq!(rig.read(0, PX_TFD), 0x6441);
+    rig.script(0).later = vec![(
+        0,
+        Act::Loose(DeviceFis::SetDeviceBits {
+            interrupt: true,
+            notification: true,
+            status: Status::DRDY,
+            error: Error::empty(),
+            active: 0,
+        }),
+    )];
+    rig.pass(1);
+    assert_eq!(rig.read(0, PX_SNTF), 1, "it is heard");
+    assert_eq!(rig.read(0, PX_TFD), 0x6441);
 }
