@@ -105,7 +105,6 @@ impl Bay {
         self.reset_attention = true;
         self.prevented = false;
         self.prevented_persistently = false;
-        self.lost = false;
     }
 
     pub(crate) fn medium(&self) -> Option<&Medium> {

@@ -225,6 +225,7 @@ impl Drive {
             medium.engine.cancel_all(now);
         }
         self.answer = None;
+        self.bay.lost = false;
         usize::from(mem::take(&mut self.silent)) + usize::from(self.reading.take().is_some())
     }
 

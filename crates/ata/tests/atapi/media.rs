@@ -96,6 +96,20 @@ fn an_eject_returns_at_once_while_storage_hangs_and_the_read_fails() {
 }
 
 #[test]
+fn a_command_that_was_aborted_after_an_eject_leaves_the_next_one_alone() {
+    let mut rig = Rig::loaded();
+    rig.hang(true);
+    rig.issue(packet_fis(None), packet(&read_10(0, 1)));
+    rig.drive.eject(true, rig.now).unwrap();
+    assert_eq!(rig.drive.abort_all(rig.now), 1);
+    rig.storage = std::sync::Arc::default();
+    rig.insert("C", 2048 * 10);
+    // Reports the medium.
+    rig.issue(packet_fis(None), packet(&[0]));
+    assert_eq!(rig.good(&read_10(9, 1), 2048), content("C", 9, 1));
+}
+
+#[test]
 fn a_drive_whose_medium_went_before_its_command_was_under_way_comes_to_rest() {
     let mut rig = Rig::loaded();
     rig.issue(packet_fis(None), packet(&read_10(0, 1)));
