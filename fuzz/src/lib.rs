@@ -6,6 +6,7 @@
 //! hand ([`Writer`]), so that the format needs no other description.
 
 pub mod ata;
+pub mod atapi;
 pub mod fis;
 pub mod hba;
 pub mod saved_state;

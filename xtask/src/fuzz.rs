@@ -246,7 +246,7 @@ mod tests {
     fn every_layer_has_a_target_and_every_target_is_built() {
         let manifest = std::fs::read_to_string(workspace::root().join("fuzz/Cargo.toml")).unwrap();
         let targets = targets().unwrap();
-        for target in ["ata", "fis", "hba", "saved_state", "vfio_user"] {
+        for target in ["ata", "atapi", "fis", "hba", "saved_state", "vfio_user"] {
             assert!(targets.iter().any(|name| name == target), "{target}");
         }
         for target in targets {
