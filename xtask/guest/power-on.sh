@@ -4,12 +4,23 @@ yes=--yes-i-know-what-i-am-doing
 step disk wait_for_disk
 kernel_log locked_kernel
 output locked_identify /usr/sbin/hdparm -I /dev/sda
-output locked_read dd if=/dev/sda of=/dev/null iflag=direct bs=4k count=1
-output locked_size cat /sys/block/sda/size
+output locked_read /usr/sbin/hdparm --read-sector 0 /dev/sda
 dmesg -c >/dev/null
 output unlock_wrong /usr/sbin/hdparm --user-master u --security-unlock wrong /dev/sda
 output unlock /usr/sbin/hdparm --user-master u --security-unlock secret /dev/sda
 output unlocked_identify /usr/sbin/hdparm -I /dev/sda
+# Newer kernels take a locked disk for an empty one, until they look again.
+rescan() {
+    echo '- - -' >/sys/class/scsi_host/host0/scan
+    n=0
+    until [ "$(cat /sys/block/sda/size)" = $HALF ]; do
+        n=$((n + 1))
+        [ $n -lt 30 ] || return 1
+        sleep 1
+        echo 1 >/sys/block/sda/device/rescan
+    done
+}
+step rescan rescan
 output second_sum data_sum
 kernel_log unlocked_kernel
 output bad_read dd if=/dev/sda of=/dev/null iflag=direct bs=4k skip=$((BAD / 8)) count=1

@@ -44,17 +44,9 @@ fn before(checks: &mut Checks) {
 
 /// A disk with a password comes up locked, and says no to everything but the password.
 fn locked(checks: &mut Checks) {
-    checks.of("locked_identify").rc(0).line("enabled").line("locked").line("not frozen");
-    checks.of("locked_read").rc(1).has("Input/output error");
-    checks.of("locked_size").rc(0).line("65536");
-    checks
-        .of("locked_kernel")
-        .rc(0)
-        .has("ata1.00: 65536 sectors")
-        .has("Sense Key : Data Protect")
-        .has("Add. Sense: Logical unit access not authorized")
-        .has("sda: unable to read partition table");
     // Command aborted: 04h, 51h.
+    checks.of("locked_identify").rc(0).line("enabled").line("locked").line("not frozen");
+    checks.of("locked_read").has(" 04 51 ");
     checks.of("unlock_wrong").has("f0 00 0b 04 51");
     checks.of("unlock").rc(0).has("Issuing SECURITY_UNLOCK command").lacks("SG_IO");
     checks.of("unlocked_identify").rc(0).line("enabled").line("not locked");
