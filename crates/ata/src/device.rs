@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use freewheel_block::{Engine, EngineStatus, Nanos};
 
+use crate::Drive;
 use crate::fis::{DeviceFis, RegisterH2D};
 
 /// Why data did not move. The controller has noted the cause in its own registers already; the
@@ -80,6 +81,11 @@ pub trait Device: Send {
 
     /// The engine beneath, if there is a medium: to steer faults, to shut down, to look inside.
     fn engine_mut(&mut self) -> Option<&mut Engine> {
+        None
+    }
+
+    /// The drive, if that is what it is: for media that come and go.
+    fn drive_mut(&mut self) -> Option<&mut Drive> {
         None
     }
 

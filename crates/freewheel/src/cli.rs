@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::cdrom::CdromSpec;
 use crate::disk::DiskSpec;
 use crate::exit;
 
@@ -53,11 +54,22 @@ Disk keys (a comma in a value is doubled):
                             persist …) in a file; `on`: beside the image, with .freewheel-state
                             appended (off by default)
   fault=SPEC                inject a fault, e.g. discard#1:delay=35s or link:drop=2s; may be
-                            repeated (all of them: docs/faults.md)";
+                            repeated (all of them: docs/faults.md)
+
+CD drive keys (disks and drives come and go while it runs: docs/hot-plug.md):
+  path=FILE                 the image in it, such as an ISO file; none: the drive is empty
+  port=N                    the port of the controller, from 0; the next free one by default
+  serial=, vendor=, product=, firmware=, wwn=0x…
+  cache=writeback|none      how its images are read
+  engine=auto|io_uring|threads
+  fault=SPEC                a fault of its images' storage, or of its link";
 
 const CTL_EXAMPLE: &str = "\
 Example:
-  freewheel ctl --control /run/vm.ctl status";
+  freewheel ctl --control /run/vm.ctl status
+  freewheel ctl --control /run/vm.ctl attach --disk path=data.img,port=3
+  freewheel ctl --control /run/vm.ctl detach --port 3
+  freewheel ctl --control /run/vm.ctl insert --port 1 tools.iso";
 
 const DRILL_EXAMPLE: &str = "\
 Example:
@@ -71,8 +83,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: PathBuf,
     /// A disk; may be repeated
-    #[arg(long = "disk", value_name = "KEY=VALUE,…", required = true)]
+    #[arg(long = "disk", value_name = "KEY=VALUE,…")]
     pub(crate) disks: Vec<DiskSpec>,
+    /// A CD drive, empty if no path is given (`--cdrom ''`); may be repeated
+    #[arg(long = "cdrom", value_name = "KEY=VALUE,…")]
+    pub(crate) cdroms: Vec<CdromSpec>,
     /// Ports of the controller, 1 to 32 (as many as the disks need, at least 6, by default)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
     pub(crate) ports: Option<u8>,
@@ -103,6 +118,45 @@ pub(crate) enum CtlVerb {
     /// Add a fault to a disk, remove all faults, or release what they hold
     #[command(subcommand)]
     Fault(FaultVerb),
+    /// Open a disk or a CD drive and attach it
+    #[command(group = clap::ArgGroup::new("what").required(true))]
+    Attach {
+        /// A disk, as for `serve`
+        #[arg(long, value_name = "KEY=VALUE,…", group = "what")]
+        disk: Option<String>,
+        /// A CD drive, as for `serve`
+        #[arg(long, value_name = "KEY=VALUE,…", group = "what")]
+        cdrom: Option<String>,
+    },
+    /// Detach a disk or CD drive once the guest leaves it alone; unmount it in the guest first
+    Detach {
+        /// Its port, N or N.M
+        #[arg(long, value_name = "PORT")]
+        port: crate::place::Place,
+        /// At once, as if it had been pulled out
+        #[arg(long, conflicts_with = "timeout")]
+        force: bool,
+        /// How long the guest may keep it busy
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        timeout: u64,
+    },
+    /// Put a medium into a CD drive and close its tray
+    Insert {
+        /// The drive's port
+        #[arg(long, value_name = "PORT")]
+        port: crate::place::Place,
+        /// The image
+        path: PathBuf,
+    },
+    /// Open the tray of a CD drive and take the medium out
+    Eject {
+        /// The drive's port
+        #[arg(long, value_name = "PORT")]
+        port: crate::place::Place,
+        /// Even if the guest has locked it
+        #[arg(long)]
+        force: bool,
+    },
     /// End the server: cancel, wait for orphans up to the deadline, flush
     Shutdown,
 }

@@ -59,6 +59,11 @@ impl DiskSpec {
         }
     }
 
+    /// Whether there are faults of its link.
+    pub(crate) fn has_link_faults(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault, FaultSpec::Link(_)))
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         let config = &mut self.config;
         match key {
@@ -133,7 +138,7 @@ impl FromStr for DiskSpec {
 }
 
 /// Splits at commas; a doubled comma stands for one.
-fn split(spec: &str) -> Vec<String> {
+pub(crate) fn split(spec: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut chars = spec.chars().peekable();
     while let Some(char) = chars.next() {
@@ -148,7 +153,7 @@ fn split(spec: &str) -> Vec<String> {
     parts
 }
 
-fn path(value: &str) -> Result<PathBuf, String> {
+pub(crate) fn path(value: &str) -> Result<PathBuf, String> {
     for scheme in ["nbd:", "nbds:", "nbd+unix:", "nbds+unix:", "rbd:"] {
         if value.starts_with(scheme) {
             return Err(format!("storage at `{scheme}…` is not available yet; use a raw file"));
@@ -165,7 +170,7 @@ fn switch(key: &str, value: &str) -> Result<bool, String> {
     }
 }
 
-fn number(key: &str, value: &str, least: u64, most: u64) -> Result<u64, String> {
+pub(crate) fn number(key: &str, value: &str, least: u64, most: u64) -> Result<u64, String> {
     let parsed = match value.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16),
         None => value.parse(),
@@ -176,7 +181,7 @@ fn number(key: &str, value: &str, least: u64, most: u64) -> Result<u64, String> 
     }
 }
 
-fn text(key: &str, value: &str, most: usize) -> Result<String, String> {
+pub(crate) fn text(key: &str, value: &str, most: usize) -> Result<String, String> {
     let printable = value.bytes().all(|byte| (0x20..0x7f).contains(&byte));
     if printable && value.len() <= most {
         Ok(value.to_owned())
@@ -185,7 +190,7 @@ fn text(key: &str, value: &str, most: usize) -> Result<String, String> {
     }
 }
 
-fn cache(value: &str) -> Result<Cache, String> {
+pub(crate) fn cache(value: &str) -> Result<Cache, String> {
     match value {
         "writeback" => Ok(Cache::Writeback),
         "none" => Ok(Cache::None),
@@ -240,8 +245,7 @@ pub(crate) fn open(spec: &DiskSpec) -> Result<OpenDisk, UserError> {
         sector_bytes: config.logical_sector_bytes,
         queue_depth: engine_config.slots,
     };
-    let opened = file::open(&spec.path, &options)
-        .map_err(|error| UserError::new(exit::DISK, error.cause(), error.remedy()))?;
+    let opened = file::open(&spec.path, &options).map_err(|error| refused(&error))?;
     let sector_bytes = u64::from(config.logical_sector_bytes);
     let (mut faults, mut link_faults) = (Vec::new(), Vec::new());
     for fault in &spec.faults {
@@ -263,6 +267,12 @@ pub(crate) fn open(spec: &DiskSpec) -> Result<OpenDisk, UserError> {
             )
         })?;
     Ok(OpenDisk { device, wake: opened.wake, link_faults })
+}
+
+/// Why an image cannot be opened, for people.
+pub(crate) fn refused(error: &file::OpenError) -> UserError {
+    let locked = matches!(error, file::OpenError::Locked { .. });
+    UserError { locked, ..UserError::new(exit::DISK, error.cause(), error.remedy()) }
 }
 
 /// FNV-1a, folded: a serial number that stays the same for the same path.

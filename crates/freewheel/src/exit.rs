@@ -33,11 +33,13 @@ pub(crate) struct UserError {
     pub(crate) remedy: String,
     /// The exit code.
     pub(crate) code: u8,
+    /// It is only that somebody else has the image open.
+    pub(crate) locked: bool,
 }
 
 impl UserError {
     pub(crate) fn new(code: u8, cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { cause: cause.into(), remedy: remedy.into(), code }
+        Self { cause: cause.into(), remedy: remedy.into(), code, locked: false }
     }
 }
 

@@ -4,6 +4,7 @@
 //! loop of the device thread, the control socket, the end of the process. What a controller or a
 //! disk *does* is in the crates below.
 
+mod cdrom;
 mod cli;
 mod clock;
 mod ctl;

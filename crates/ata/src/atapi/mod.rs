@@ -350,6 +350,10 @@ impl Device for Drive {
     fn engine_mut(&mut self) -> Option<&mut Engine> {
         Some(&mut self.bay.medium_mut()?.engine)
     }
+
+    fn drive_mut(&mut self) -> Option<&mut Drive> {
+        Some(self)
+    }
 }
 
 impl Drive {

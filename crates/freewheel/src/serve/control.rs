@@ -1,22 +1,26 @@
 //! The control socket: JSON-RPC 2.0, one object a line, over a Unix socket.
 //!
 //! Methods so far: `status`, `fault.add` (`port`: a number or "N.M", `spec`), `fault.clear`, `fault.release`,
-//! `shutdown`. A client that is slow, silent or hostile costs the device thread nothing: every
+//! `shutdown`, and those of `methods.rs` for what comes and goes. What opens an image or waits for
+//! the guest is answered when it is done; other requests are answered meanwhile. A client that is slow, silent or hostile costs the device thread nothing: every
 //! buffer is bounded, nothing waits, and a client that breaks a bound is cut off.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use freewheel_ahci::{GuestMemory, Hba};
-use freewheel_block::fault::FaultSpec;
+use freewheel_ahci::Hba;
+use freewheel_block::Nanos;
+use freewheel_block::fault::{FaultLayer, FaultSpec};
 use freewheel_vfio_user::Listener;
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
-use super::state_file::StateFiles;
-use super::{DiskOnPort, controller::Controller, status};
+use super::plug::{Answer, Bench, Plugs, Refusal, Ticket};
+use super::status;
 use crate::exit::{self, UserError};
 use crate::place::Place;
+
+mod methods;
 
 const CLIENTS_MAX: usize = 16;
 const REQUEST_BYTES_MAX: usize = 64 << 10;
@@ -32,10 +36,8 @@ pub(super) enum Wish {
 
 /// What requests act on.
 pub(super) struct Subject<'a> {
-    pub(super) controller: &'a mut Controller,
-    pub(super) memory: &'a dyn GuestMemory,
-    pub(super) disks: &'a [DiskOnPort],
-    pub(super) state_files: &'a StateFiles,
+    pub(super) bench: Bench<'a>,
+    pub(super) plugs: &'a mut Plugs,
     pub(super) connected: bool,
     pub(super) ending: bool,
 }
@@ -53,6 +55,27 @@ struct Client {
     output: Vec<u8>,
     /// It will send nothing more; what it has asked is still answered.
     half_closed: bool,
+    /// Requests whose answers are still to come.
+    awaited: usize,
+}
+
+/// How a request is answered.
+enum Reply {
+    Now(Value),
+    /// When it is done.
+    Later,
+}
+
+/// A code of JSON-RPC, and why.
+type Failure = (i32, Refusal);
+
+/// Something is wrong with what was asked.
+const INVALID_PARAMS: i32 = -32602;
+/// It was understood, and could not be done.
+const NOT_DONE: i32 = -32000;
+
+fn invalid(reason: impl Into<String>) -> Failure {
+    (INVALID_PARAMS, Refusal::new(reason, "see `freewheel ctl --help`"))
 }
 
 impl ControlServer {
@@ -86,7 +109,8 @@ impl ControlServer {
         }
         self.next_id += 1;
         let (input, output) = (Vec::new(), Vec::new());
-        self.clients.push((self.next_id, Client { socket, input, output, half_closed: false }));
+        self.clients
+            .push((self.next_id, Client { socket, input, output, half_closed: false, awaited: 0 }));
         Ok(Some(self.next_id))
     }
 
@@ -118,10 +142,23 @@ impl ControlServer {
         self.clients.retain(|(other, _)| *other != id);
     }
 
-    /// Serves a client whose socket is ready. `Err` if it is to be removed.
+    /// Gives a client an answer that it was to have later, if it is still there.
+    pub(super) fn reply(&mut self, ticket: &Ticket, answer: Answer) {
+        let found = self.clients.iter_mut().find(|(other, _)| *other == ticket.client);
+        let Some((_, client)) = found else { return };
+        client.awaited = client.awaited.saturating_sub(1);
+        if let Some(id) = &ticket.id {
+            let answer = answer.map_err(|refusal| (NOT_DONE, refusal));
+            client.put(&response(id, answer));
+        }
+    }
+
+    /// Serves a client whose socket is ready; `hung_up` if it cannot be answered any more. `Err` if
+    /// it is to be removed.
     pub(super) fn on_ready(
         &mut self,
         id: u64,
+        hung_up: bool,
         subject: &mut Subject<'_>,
     ) -> Result<Option<Wish>, ()> {
         let found = self.clients.iter_mut().find(|(other, _)| *other == id);
@@ -139,15 +176,16 @@ impl ControlServer {
             }
             let end = client.input.iter().position(|byte| *byte == b'\n').unwrap_or(0);
             let line: Vec<u8> = client.input.drain(..=end).collect();
-            if let Some(reply) = answer(&line, subject, &mut wish) {
-                client.output.extend_from_slice(reply.to_string().as_bytes());
-                client.output.push(b'\n');
+            let (reply, awaited) = answer(id, &line, subject, &mut wish);
+            client.awaited += usize::from(awaited);
+            if let Some(reply) = reply {
+                client.put(&reply);
                 client.send()?;
             }
         }
         let idle = client.output.is_empty() && !client.has_line();
         let overlong = client.input.len() > REQUEST_BYTES_MAX && !client.has_line();
-        let gone = client.half_closed && idle;
+        let gone = client.half_closed && idle && (client.awaited == 0 || hung_up);
         if wish.is_none() && (overlong || gone || client.output.len() > REPLIES_BYTES_MAX) {
             return Err(());
         }
@@ -156,6 +194,11 @@ impl ControlServer {
 }
 
 impl Client {
+    fn put(&mut self, reply: &Value) {
+        self.output.extend_from_slice(reply.to_string().as_bytes());
+        self.output.push(b'\n');
+    }
+
     fn send(&mut self) -> Result<(), ()> {
         while !self.output.is_empty() {
             let flags = rustix::net::SendFlags::NOSIGNAL | rustix::net::SendFlags::DONTWAIT;
@@ -195,22 +238,40 @@ impl Client {
     }
 }
 
-/// The reply to one line; `None` for a notification.
-fn answer(line: &[u8], subject: &mut Subject<'_>, wish: &mut Option<Wish>) -> Option<Value> {
+/// The reply to one line, `None` for a notification and for what is answered later; and whether it
+/// is.
+fn answer(
+    client: u64,
+    line: &[u8],
+    subject: &mut Subject<'_>,
+    wish: &mut Option<Wish>,
+) -> (Option<Value>, bool) {
     let Ok(request) = serde_json::from_slice::<Value>(line) else {
-        return Some(error(&Value::Null, -32700, "not JSON"));
+        return (Some(error(&Value::Null, -32700, "not JSON")), false);
     };
     let id = request.get("id").cloned();
     let Some(method) = request.get("method").and_then(Value::as_str) else {
-        return Some(error(&id.unwrap_or(Value::Null), -32600, "no `method`"));
+        return (Some(error(&id.unwrap_or(Value::Null), -32600, "no `method`")), false);
     };
     let params = request.get("params").cloned().unwrap_or(json!({}));
-    let result = perform(method, &params, subject, wish);
-    let id = id?;
-    Some(match result {
+    let ticket = Ticket { client, id: id.clone() };
+    let result = match perform(method, &params, ticket, subject, wish) {
+        Ok(Reply::Later) => return (None, true),
+        Ok(Reply::Now(value)) => Ok(value),
+        Err(failure) => Err(failure),
+    };
+    (id.map(|id| response(&id, result)), false)
+}
+
+fn response(id: &Value, result: Result<Value, Failure>) -> Value {
+    match result {
         Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
-        Err((code, message)) => error(&id, code, &message),
-    })
+        Err((code, refusal)) => {
+            let mut reply = error(id, code, &refusal.cause);
+            reply["error"]["data"] = json!({ "remedy": refusal.remedy });
+            reply
+        }
+    }
 }
 
 fn error(id: &Value, code: i32, message: &str) -> Value {
@@ -220,40 +281,38 @@ fn error(id: &Value, code: i32, message: &str) -> Value {
 fn perform(
     method: &str,
     params: &Value,
+    ticket: Ticket,
     subject: &mut Subject<'_>,
     wish: &mut Option<Wish>,
-) -> Result<Value, (i32, String)> {
-    match method {
-        "status" => Ok(status::status(subject)),
+) -> Result<Reply, Failure> {
+    let done = match method {
+        "status" => status::status(subject),
         "fault.add" => {
-            let text = params.get("spec").and_then(Value::as_str);
-            let text = text.ok_or((-32602, "`spec` is missing".to_owned()))?;
-            let fault = text.parse::<FaultSpec>().map_err(|error| (-32602, error.to_string()))?;
-            let place = match params.get("port") {
-                None => Place::default(),
-                Some(Value::String(port)) => port.parse().map_err(|reason| (-32602, reason))?,
-                Some(port) => port.to_string().parse().map_err(|reason| (-32602, reason))?,
-            };
-            add_fault(subject, place, fault).map_err(|reason| (-32602, reason))?;
-            Ok(json!({}))
+            let text = methods::text(params, "spec")?;
+            let fault = text.parse::<FaultSpec>().map_err(|error| invalid(error.to_string()))?;
+            let place = methods::place(params)?.unwrap_or_default();
+            add_fault(subject, place, fault).map_err(invalid)?;
+            json!({})
         }
         "fault.clear" => {
-            subject.controller.hba.clear_link_faults();
+            subject.bench.controller.hba.clear_link_faults();
             each_fault_layer(subject, |_, layer, _| layer.clear());
-            Ok(json!({}))
+            json!({})
         }
         "fault.release" => {
-            let now = subject.controller.clock.now();
-            let mut released = subject.controller.hba.release_link_faults(now, subject.memory);
+            let Bench { controller, memory, .. } = &mut subject.bench;
+            let now = controller.clock.now();
+            let mut released = controller.hba.release_link_faults(now, memory);
             each_fault_layer(subject, |_, layer, now| released += layer.release(now));
-            Ok(json!({ "released": released }))
+            json!({ "released": released })
         }
         "shutdown" => {
             *wish = Some(Wish::Shutdown);
-            Ok(json!({}))
+            json!({})
         }
-        other => Err((-32601, format!("there is no method `{other}`"))),
-    }
+        _ => return methods::perform(method, params, ticket, subject),
+    };
+    Ok(Reply::Now(done))
 }
 
 /// A fault of the link goes to the port, any other to the storage behind it.
@@ -264,27 +323,35 @@ fn add_fault(subject: &mut Subject<'_>, place: Place, fault: FaultSpec) -> Resul
             return Err(super::link_fault_behind(place));
         }
         let inject = |hba: &mut Hba, now| hba.inject_link_fault(place.port, fault, now);
-        return subject.controller.timed(inject).map_err(|error| error.to_string());
+        return subject.bench.controller.timed(inject).map_err(|error| error.to_string());
     }
     let mut outcome = Err(missing);
     each_fault_layer(subject, |at, layer, _| {
-        if at == place {
+        if at == Some(place) {
             outcome = layer.add(fault.clone()).map_err(|error| error.to_string());
         }
     });
     outcome
 }
 
+/// Every fault layer, also of what is in custody and has no place any more.
 fn each_fault_layer(
     subject: &mut Subject<'_>,
-    mut act: impl FnMut(Place, &mut freewheel_block::fault::FaultLayer, freewheel_block::Nanos),
+    mut act: impl FnMut(Option<Place>, &mut FaultLayer, Nanos),
 ) {
-    let now = subject.controller.clock.now();
-    for disk in subject.disks {
-        let device = disk.place.device(&mut subject.controller.hba);
+    let Bench { controller, .. } = &mut subject.bench;
+    let now = controller.clock.now();
+    for unit in &subject.plugs.units {
+        let device = unit.place.device(&mut controller.hba);
         let engine = device.and_then(|device| device.engine_mut());
         if let Some(layer) = engine.and_then(|engine| engine.backend_mut().fault_layer()) {
-            act(disk.place, layer, now);
+            act(Some(unit.place), layer, now);
+        }
+    }
+    for case in subject.plugs.custody.iter_mut() {
+        let engine = case.engine_mut();
+        if let Some(layer) = engine.and_then(|engine| engine.backend_mut().fault_layer()) {
+            act(None, layer, now);
         }
     }
 }

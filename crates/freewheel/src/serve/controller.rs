@@ -13,29 +13,19 @@ const DURATIONS_KEPT: usize = 256;
 /// How long one turn of the loop may serve register accesses before it looks at everything else.
 const TURN_BUDGET_NS: u64 = 2_000_000;
 
-/// Guest memory as the vfio-user peer has mapped it.
-pub(super) struct Bus<'a>(pub(super) &'a DmaSpace);
+/// Guest memory as the vfio-user peer has mapped it; none if nobody is connected.
+#[derive(Clone, Copy)]
+pub(super) struct Bus<'a>(pub(super) Option<&'a DmaSpace>);
 
 impl GuestMemory for Bus<'_> {
     fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), BusError> {
-        self.0.read(address, buf).map_err(|_| BusError { address })
+        let dma = self.0.ok_or(BusError { address })?;
+        dma.read(address, buf).map_err(|_| BusError { address })
     }
 
     fn write(&self, address: u64, data: &[u8]) -> Result<(), BusError> {
-        self.0.write(address, data).map_err(|_| BusError { address })
-    }
-}
-
-/// No guest memory at all: nobody is connected.
-pub(super) struct NoMemory;
-
-impl GuestMemory for NoMemory {
-    fn read(&self, address: u64, _buf: &mut [u8]) -> Result<(), BusError> {
-        Err(BusError { address })
-    }
-
-    fn write(&self, address: u64, _data: &[u8]) -> Result<(), BusError> {
-        Err(BusError { address })
+        let dma = self.0.ok_or(BusError { address })?;
+        dma.write(address, data).map_err(|_| BusError { address })
     }
 }
 
@@ -115,14 +105,26 @@ impl Controller {
         let start = self.clock.now();
         let result = action(&mut self.hba, start);
         if self.hba.resets_total() != resets_before {
-            let took_ns = self.clock.now().since(start);
-            self.stop_max_ns = self.stop_max_ns.max(took_ns);
-            if self.stop_ns.len() == DURATIONS_KEPT {
-                self.stop_ns.pop_front();
-            }
-            self.stop_ns.push_back(took_ns);
+            self.note_stop(self.clock.now().since(start));
         }
         result
+    }
+
+    /// Runs `action`, which takes something off the guest or gives it to it, and notes how long it
+    /// took.
+    pub(super) fn measured<T>(&mut self, action: impl FnOnce(&mut Hba, Nanos) -> T) -> T {
+        let start = self.clock.now();
+        let result = action(&mut self.hba, start);
+        self.note_stop(self.clock.now().since(start));
+        result
+    }
+
+    fn note_stop(&mut self, took_ns: u64) {
+        self.stop_max_ns = self.stop_max_ns.max(took_ns);
+        if self.stop_ns.len() == DURATIONS_KEPT {
+            self.stop_ns.pop_front();
+        }
+        self.stop_ns.push_back(took_ns);
     }
 
     pub(super) fn stop_durations_ns(&self) -> impl Iterator<Item = u64> {
@@ -141,7 +143,7 @@ impl Device for Controller {
     }
 
     fn mmio_write(&mut self, dma: &DmaSpace, offset: u64, data: &[u8]) {
-        self.timed(|hba, now| hba.mmio_write(offset, data, now, &Bus(dma)));
+        self.timed(|hba, now| hba.mmio_write(offset, data, now, &Bus(Some(dma))));
     }
 
     fn reset(&mut self, _dma: &DmaSpace) {

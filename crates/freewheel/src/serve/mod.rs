@@ -6,18 +6,24 @@
 
 mod control;
 mod controller;
+mod custody;
+mod opener;
+mod plug;
+mod ports;
 mod shutdown;
 mod state_file;
 mod status;
+mod unit;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use freewheel_ahci::{GuestMemory, Hba, HbaConfig};
+use freewheel_ahci::{Hba, HbaConfig, HotPlug};
 use freewheel_ata::Device;
 use freewheel_block::Nanos;
+use freewheel_block::fault::LinkFault;
 use freewheel_vfio_user::server::ListenError;
 use freewheel_vfio_user::{Connection, Listener, PciConfig, PciIdentity};
 use rustix::event::epoll;
@@ -25,24 +31,16 @@ use rustix::io::Errno;
 
 use crate::cli::ServeArgs;
 use crate::clock::Clock;
-use crate::disk::{self, DiskSpec};
 use crate::exit::{self, UserError};
 use crate::log;
-use crate::place::{self, PORTS_MAX, Place};
+use crate::place::{self, Place};
 use control::{ControlServer, Subject, Wish};
-use controller::{Bus, Controller, NoMemory};
+use controller::{Bus, Controller};
+use opener::{Claims, Job, Opened, Opener};
+use plug::{Bench, Plugs};
 use shutdown::Ending;
 use state_file::StateFiles;
-
-/// Ports that a controller has at least, as guests expect of one.
-const PORTS_LEAST: usize = 6;
-
-/// A disk as the loop and the status know it; the device itself belongs to the HBA.
-pub(crate) struct DiskOnPort {
-    place: Place,
-    path: String,
-    sector_bytes: u64,
-}
+use unit::Unit;
 
 /// What epoll's 64 bits mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +50,9 @@ enum Source {
     Signal,
     Control,
     ControlClient(u64),
-    Disk(u32),
+    Disk,
     StateFiles,
+    Opener,
 }
 
 impl Source {
@@ -64,8 +63,9 @@ impl Source {
             Source::Signal => (2, 0),
             Source::Control => (3, 0),
             Source::ControlClient(id) => (4, id),
-            Source::Disk(index) => (5, u64::from(index)),
+            Source::Disk => (5, 0),
             Source::StateFiles => (6, 0),
+            Source::Opener => (7, 0),
         };
         epoll::EventData::new_u64(kind << 56 | id)
     }
@@ -78,8 +78,9 @@ impl Source {
             2 => Source::Signal,
             3 => Source::Control,
             4 => Source::ControlClient(id),
-            5 => Source::Disk(id as u32),
+            5 => Source::Disk,
             6 => Source::StateFiles,
+            7 => Source::Opener,
             _ => return None,
         })
     }
@@ -88,44 +89,21 @@ impl Source {
 /// Runs the command until its end.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let log_guard = log::start();
-    let ports = assign_ports(&args.disks, args.ports.map(usize::from))?;
+    let of_disks = args.disks.iter().map(|disk| disk.port);
+    let of_drives = args.cdroms.iter().map(|drive| drive.port.map(Place::on_port));
+    let asked: Vec<Option<Place>> = of_disks.chain(of_drives).collect();
+    let plan = ports::assign(&asked, args.ports.map(usize::from))?;
     // Sockets first: they are quickly refused, and nothing has been opened yet.
     let listener =
         Listener::bind(&args.socket).map_err(|error| socket_error("vfio-user", &error))?;
     let control = args.control.as_deref().map(ControlServer::bind).transpose()?;
     let clock = Clock::start();
-    let mut devices: Vec<(Place, Box<dyn Device>)> = Vec::new();
-    let mut disks = Vec::new();
-    let mut wakes = Vec::new();
-    let mut link_faults = Vec::new();
-    let mut state_paths = Vec::new();
-    for (spec, place) in args.disks.iter().zip(&ports.of_disks) {
-        let mut opened = disk::open(spec)?;
-        if place.pm_port.is_some() && !opened.link_faults.is_empty() {
-            let remedy =
-                "add it to the port of the port multiplier, with `freewheel ctl fault add`";
-            return Err(UserError::new(exit::USAGE, link_fault_behind(*place), remedy).into());
-        }
-        let state_path = state_file::restore(spec, &mut opened.device)?;
-        if state_path.is_some() && state_paths.contains(&state_path) {
-            let cause = format!("disk {} has the state file of another", spec.path.display());
-            let remedy = "give each disk a state file of its own";
-            return Err(UserError::new(exit::USAGE, cause, remedy).into());
-        }
-        state_paths.push(state_path);
-        devices.push((*place, Box::new(opened.device)));
-        disks.push(DiskOnPort {
-            place: *place,
-            path: spec.path.display().to_string(),
-            sector_bytes: u64::from(spec.config.logical_sector_bytes),
-        });
-        wakes.push(opened.wake);
-        link_faults.extend(opened.link_faults.into_iter().map(|fault| (place.port, fault)));
-    }
+    let state_files = StateFiles::new()?;
+    let Outset { devices, units, link_faults } = open_all(args, &plan.places, &state_files)?;
     // Until here a signal ends the process at once, even if an image cannot be opened for ever.
     let signals = signals()?;
-    let attachments = place::attachments(ports.count, devices);
-    let mut hba = Hba::with_attachments(HbaConfig::default(), attachments, clock.now());
+    let attachments = place::attachments(plan.count, devices);
+    let mut hba = Hba::with_attachments(CONFIG, attachments, clock.now());
     for (port, fault) in link_faults {
         hba.inject_link_fault(port, fault, clock.now())?;
     }
@@ -133,13 +111,12 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let server = Server {
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         controller: Controller::new(hba, clock),
-        disks,
-        wakes,
-        state_files: StateFiles::start(state_paths)?,
+        plugs: Plugs::new(units, Opener::start(&state_files)?, plan.count),
+        state_files,
         listener,
         peer: None,
         identity: PciIdentity {
-            bar5_size: PciIdentity::bar5_size_for(ports.count as u32),
+            bar5_size: PciIdentity::bar5_size_for(plan.count as u32),
             messages,
             ..PciIdentity::default()
         },
@@ -156,43 +133,47 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-struct PortPlan {
-    count: usize,
-    of_disks: Vec<Place>,
+/// People come and go at the connectors (PxCMD.HPCP): Linux keeps the links of such ports out of the
+/// power states in which a new device would not be noticed, Windows offers to remove the disks.
+/// No presence switch: no driver that is known asks the guest to let go of a disk because of it.
+const CONFIG: HbaConfig =
+    HbaConfig { command_slots: 32, staggered_spin_up: false, hot_plug: HotPlug::Connector };
+
+/// What is on the controller at the start.
+#[derive(Default)]
+struct Outset {
+    devices: Vec<(Place, Box<dyn Device>)>,
+    units: Vec<Unit>,
+    link_faults: Vec<(usize, LinkFault)>,
 }
 
-fn assign_ports(disks: &[DiskSpec], wanted: Option<usize>) -> Result<PortPlan, UserError> {
-    let usage = |cause: String, remedy: &str| UserError::new(exit::USAGE, cause, remedy);
-    let mut taken: Vec<Place> = Vec::new();
-    for place in disks.iter().filter_map(|disk| disk.port) {
-        if let Some(other) = taken.iter().find(|other| place.excludes(**other)) {
-            let remedy = "give each disk a port of its own, or none";
-            let cause = if *other == place {
-                format!("port {place} is given to two disks")
-            } else {
-                format!("ports {other} and {place}: a port takes a disk or a port multiplier")
-            };
-            return Err(usage(cause, remedy));
-        }
-        taken.push(place);
-    }
-    let mut of_disks = Vec::new();
-    for disk in disks {
-        let free = |place: &Place| !taken.iter().any(|other| place.excludes(*other));
-        let next = || (0..PORTS_MAX).map(Place::on_port).find(free);
-        let Some(place) = disk.port.or_else(next) else {
-            return Err(usage("a controller has 32 ports".into(), "start another controller"));
+fn open_all(
+    args: &ServeArgs,
+    places: &[Place],
+    state_files: &StateFiles,
+) -> Result<Outset, UserError> {
+    let disks = args.disks.iter().map(|disk| Job::Disk(Box::new(disk.clone())));
+    let drives = args.cdroms.iter().zip(&places[args.disks.len()..]);
+    let drives = drives.map(|(drive, place)| Job::Drive(Box::new(drive.clone()), place.port));
+    let mut outset = Outset::default();
+    let mut claims = Claims::default();
+    for (job, place) in disks.chain(drives).zip(places) {
+        let Opened::Device(mut open) = opener::open(job, &claims, state_files.wake())? else {
+            continue;
         };
-        taken.push(place);
-        of_disks.push(place);
+        let link_faults = std::mem::take(&mut open.link_faults);
+        if place.pm_port.is_some() && !link_faults.is_empty() {
+            let remedy =
+                "add it to the port of the port multiplier, with `freewheel ctl fault add`";
+            return Err(UserError::new(exit::USAGE, link_fault_behind(*place), remedy));
+        }
+        outset.link_faults.extend(link_faults.into_iter().map(|fault| (place.port, fault)));
+        let (device, unit) = open.at(*place);
+        claims.state_files.extend(unit.state.as_ref().map(|writer| writer.path().to_owned()));
+        outset.devices.push((*place, device));
+        outset.units.push(unit);
     }
-    let needed = of_disks.iter().map(|place| place.port + 1).max().unwrap_or(1);
-    let count = wanted.unwrap_or(needed.max(PORTS_LEAST));
-    if count < needed {
-        let cause = format!("--ports {count} has no port {}", needed - 1);
-        return Err(usage(cause, "raise --ports, or give the disk a lower port"));
-    }
-    Ok(PortPlan { count, of_disks })
+    Ok(outset)
 }
 
 /// Why a fault cannot be injected.
@@ -234,9 +215,7 @@ struct Peer {
 struct Server {
     epoll: OwnedFd,
     controller: Controller,
-    disks: Vec<DiskOnPort>,
-    /// In the order of `disks`.
-    wakes: Vec<OwnedFd>,
+    plugs: Plugs,
     state_files: StateFiles,
     listener: Listener,
     peer: Option<Peer>,
@@ -269,7 +248,7 @@ impl Server {
         }
         let ending = self.ending.take();
         let code = ending.map_or(0, |ending| {
-            ending.verdict(&mut self.controller, &self.disks, &self.state_files)
+            ending.verdict(&mut self.controller, &self.plugs.units, &mut self.plugs.custody)
         });
         outcome?;
         Ok(ExitCode::from(code))
@@ -284,8 +263,9 @@ impl Server {
         watch(epoll, self.listener.as_fd(), Source::Listener)?;
         watch(epoll, self.signals.as_fd(), Source::Signal)?;
         watch(epoll, self.state_files.fd(), Source::StateFiles)?;
-        for (index, wake) in self.wakes.iter().enumerate() {
-            watch(epoll, wake.as_fd(), Source::Disk(index as u32))?;
+        watch(epoll, self.plugs.fd(), Source::Opener)?;
+        for image in self.plugs.units.iter().filter_map(|unit| unit.image.as_ref()) {
+            watch(epoll, image.wake.as_fd(), Source::Disk)?;
         }
         if let Some(control) = &self.control {
             watch(epoll, control.listener_fd(), Source::Control)?;
@@ -302,14 +282,17 @@ impl Server {
             self.controller.begin_turn();
             for event in events.drain(..) {
                 if let Some(source) = Source::from_data(event.data) {
-                    self.on_event(source)?;
+                    let flags = event.flags;
+                    let hung_up = flags.contains(epoll::EventFlags::HUP);
+                    self.on_event(source, hung_up)?;
                 }
             }
             for id in backlog {
-                self.on_control(id);
+                self.on_control(id, false);
             }
             self.on_time()?;
             let ended = self.turn();
+            self.pass_on_answers();
             self.controller.end_turn();
             if ended {
                 return Ok(());
@@ -318,11 +301,13 @@ impl Server {
     }
 
     /// How long the loop may sleep.
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&mut self) -> Option<Duration> {
         let strangers_end = self.stranger().map(|peer| peer.since.plus(VERSION_TIMEOUT_NS));
         let work = self.ending.as_ref().map(Ending::next_wakeup);
-        let save = self.state_files.next_wakeup();
-        let due = [self.controller.hba.next_wakeup(), strangers_end, self.paused_until, work, save];
+        let save = self.state_files.next_wakeup(&self.plugs.units);
+        let plug = self.plugs.next_wakeup();
+        let hba = self.controller.hba.next_wakeup();
+        let due = [hba, strangers_end, self.paused_until, work, save, plug];
         let due = due.into_iter().flatten().min()?;
         Some(Duration::from_nanos(due.since(self.controller.clock.now())))
     }
@@ -332,7 +317,7 @@ impl Server {
         self.peer.as_ref().filter(|peer| !peer.connection.negotiated())
     }
 
-    fn on_event(&mut self, source: Source) -> anyhow::Result<()> {
+    fn on_event(&mut self, source: Source, hung_up: bool) -> anyhow::Result<()> {
         match source {
             Source::Listener => self.accept()?,
             Source::Peer => self.on_peer()?,
@@ -344,10 +329,14 @@ impl Server {
                 }
             }
             Source::Control => self.accept_control()?,
-            Source::ControlClient(id) => self.on_control(id),
+            Source::ControlClient(id) => self.on_control(id, hung_up),
             // Each turn polls the devices anyway.
-            Source::Disk(_) => {}
+            Source::Disk => {}
             Source::StateFiles => self.state_files.drain(),
+            Source::Opener => {
+                let (plugs, mut bench) = self.bench();
+                plugs.take_opened(&mut bench);
+            }
         }
         Ok(())
     }
@@ -443,45 +432,57 @@ impl Server {
         Ok(())
     }
 
-    fn on_control(&mut self, id: u64) {
-        let Some(control) = &mut self.control else {
+    fn on_control(&mut self, id: u64, hung_up: bool) {
+        let Some(mut control) = self.control.take() else {
             return;
         };
-        let bus = self.peer.as_ref().map(|peer| Bus(peer.connection.dma()));
-        let memory: &dyn GuestMemory = match &bus {
-            Some(bus) => bus,
-            None => &NoMemory,
-        };
-        let mut subject = Subject {
-            controller: &mut self.controller,
-            memory,
-            disks: &self.disks,
-            state_files: &self.state_files,
-            connected: self.peer.is_some(),
-            ending: self.ending.is_some(),
-        };
-        let mut wish = control.on_ready(id, &mut subject);
-        if wish.is_ok()
-            && let Some(fd) = control.client_fd(id)
-        {
-            let interest = if control.is_blocked(id) {
-                epoll::EventFlags::OUT
-            } else if control.is_half_closed(id) {
-                epoll::EventFlags::empty()
-            } else {
-                epoll::EventFlags::IN
-            };
-            let data = Source::ControlClient(id).to_data();
-            // A client's trouble is its own.
-            if epoll::modify(&self.epoll, fd, data, interest).is_err() {
-                wish = Err(());
-            }
-        }
+        let (connected, ending) = (self.peer.is_some(), self.ending.is_some());
+        let (plugs, bench) = self.bench();
+        let mut subject = Subject { bench, plugs, connected, ending };
+        let wish = control.on_ready(id, hung_up, &mut subject);
         match wish {
             Ok(Some(Wish::Shutdown)) => self.begin_end(),
             Ok(None) => {}
             Err(()) => control.remove(id),
         }
+        self.control = Some(control);
+        self.poll_client(id);
+    }
+
+    /// Has epoll wait for what the client is to do next.
+    fn poll_client(&mut self, id: u64) {
+        let Some(control) = &mut self.control else { return };
+        let Some(fd) = control.client_fd(id) else { return };
+        let interest = if control.is_blocked(id) {
+            epoll::EventFlags::OUT
+        } else if control.is_half_closed(id) {
+            epoll::EventFlags::empty()
+        } else {
+            epoll::EventFlags::IN
+        };
+        // A client's trouble is its own.
+        let data = Source::ControlClient(id).to_data();
+        if epoll::modify(&self.epoll, fd, data, interest).is_err() {
+            control.remove(id);
+        }
+    }
+
+    /// Gives clients the answers that have come since they asked.
+    fn pass_on_answers(&mut self) {
+        for (ticket, answer) in self.plugs.take_answers() {
+            if let Some(control) = &mut self.control {
+                control.reply(&ticket, answer);
+                // Sends it.
+                self.on_control(ticket.client, false);
+            }
+        }
+    }
+
+    /// What comes and goes, and what it needs.
+    fn bench(&mut self) -> (&mut Plugs, Bench<'_>) {
+        let memory = Bus(self.peer.as_ref().map(|peer| peer.connection.dma()));
+        let epoll = self.epoll.as_fd();
+        (&mut self.plugs, Bench { controller: &mut self.controller, memory, epoll })
     }
 
     /// Lets the devices take completions and start what is waiting, then passes on the interrupt.
@@ -490,33 +491,35 @@ impl Server {
         if self.ending.is_some() {
             return self.step_end() || self.impatient;
         }
+        let (plugs, mut bench) = self.bench();
+        plugs.step(&mut bench);
         let now = self.controller.clock.now();
         match &mut self.peer {
             Some(Peer { connection, .. }) => {
-                self.controller.hba.poll(now, &Bus(connection.dma()));
+                self.controller.hba.poll(now, &Bus(Some(connection.dma())));
                 let interrupt = self.controller.hba.take_interrupt();
                 connection.set_interrupt(interrupt.level, interrupt.messages);
             }
-            None => self.controller.hba.poll(now, &NoMemory),
+            None => self.controller.hba.poll(now, &Bus(None)),
         }
-        self.state_files.collect(&mut self.controller, &self.disks);
+        self.state_files.collect(&mut self.controller, &self.plugs.units);
         false
     }
 
     fn begin_end(&mut self) {
         self.peer = None;
         if self.ending.is_none() {
-            let ending = Ending::begin(&mut self.controller, &self.disks, self.patience);
-            self.ending = Some(ending);
-            self.state_files.collect_last(&mut self.controller, &self.disks);
+            let units = &self.plugs.units;
+            self.ending = Some(Ending::begin(&mut self.controller, units, self.patience));
+            state_file::collect_last(&mut self.controller, units);
+            self.plugs.end();
         }
     }
 
     fn step_end(&mut self) -> bool {
-        match &mut self.ending {
-            Some(ending) => ending.step(&mut self.controller, &self.disks, &self.state_files),
-            None => true,
-        }
+        let Some(ending) = &mut self.ending else { return true };
+        self.plugs.settle(self.epoll.as_fd(), self.controller.clock.now());
+        ending.step(&mut self.controller, &mut self.plugs.units, &mut self.plugs.custody)
     }
 }
 

@@ -10,12 +10,16 @@ use std::io::Write as _;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use freewheel_block::{Client, Engine, GuestMemoryError, Nanos, OpError, OpToken, Request};
+use freewheel_block::{
+    ByteRange, Client, Engine, GuestMemoryError, Nanos, OpError, OpToken, Request,
+};
 
-use super::DiskOnPort;
 use super::controller::Controller;
-use super::state_file::StateFiles;
+use super::custody::Custody;
+use super::state_file;
+use super::unit::Unit;
 use crate::exit;
+use crate::place::Place;
 
 const REPORT_INTERVAL_NS: u64 = 1_000_000_000;
 /// How long the verdict waits for a reader of standard output.
@@ -41,7 +45,7 @@ impl Client for Flushes {
 
 /// How far the flush of one disk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flush {
+pub(super) enum Flush {
     Due,
     Submitted,
     Done,
@@ -50,27 +54,21 @@ enum Flush {
 
 /// A service on its way out.
 pub(super) struct Ending {
-    flushes: Vec<Flush>,
     deadline: Nanos,
     next_report: Nanos,
 }
 
 impl Ending {
     /// Cancels everything. The end comes `patience` from now at the latest.
-    pub(super) fn begin(
-        controller: &mut Controller,
-        disks: &[DiskOnPort],
-        patience: Duration,
-    ) -> Self {
+    pub(super) fn begin(controller: &mut Controller, units: &[Unit], patience: Duration) -> Self {
         controller.reset_function();
         let now = controller.clock.now();
-        for disk in disks {
-            if let Some(device) = disk.place.device(&mut controller.hba) {
+        for unit in units {
+            if let Some(device) = unit.place.device(&mut controller.hba) {
                 device.retire(now);
             }
         }
         Self {
-            flushes: disks.iter().map(|_| Flush::Due).collect(),
             deadline: now.plus(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX)),
             next_report: now,
         }
@@ -81,24 +79,37 @@ impl Ending {
         self.deadline.min(self.next_report)
     }
 
-    /// Moves on; true once nothing is in doubt any more, or the deadline has passed.
+    /// Moves on; true once nothing is in doubt any more, or the deadline has passed. What is in
+    /// `custody` has been moved on already.
     pub(super) fn step(
         &mut self,
         controller: &mut Controller,
-        disks: &[DiskOnPort],
-        state_files: &StateFiles,
+        units: &mut [Unit],
+        custody: &mut Custody,
     ) -> bool {
         let now = controller.clock.now();
-        let mut busy = state_files.is_busy();
-        for (disk, flush) in disks.iter().zip(&mut self.flushes) {
-            if let Some(engine) = engine_of(controller, disk) {
-                advance(engine, flush, now);
-                busy |= *flush == Flush::Submitted || !engine.ranges_in_doubt().is_empty();
+        let mut busy = !custody.is_empty();
+        for unit in &mut *units {
+            busy |= unit.state.as_ref().is_some_and(|writer| writer.report().is_busy());
+            if let Some(engine) = engine_of(controller, unit.place) {
+                advance(engine, &mut unit.flush, now);
+                busy |= unit.flush == Flush::Submitted || !engine.ranges_in_doubt().is_empty();
             }
         }
         if busy && now >= self.next_report {
-            report(controller, disks, self.deadline.since(now), now);
-            for doubt in state_files.doubts() {
+            let left_s = self.deadline.since(now) / 1_000_000_000;
+            for unit in &*units {
+                if let Some(engine) = engine_of(controller, unit.place) {
+                    report(engine, unit.name(), left_s, now);
+                }
+            }
+            for case in custody.iter_mut() {
+                let path = case.image.path.clone();
+                if let Some(engine) = case.engine_mut() {
+                    report(engine, &path, left_s, now);
+                }
+            }
+            for doubt in state_file_doubts(units, custody) {
                 tracing::warn!("{doubt}");
             }
             self.next_report = now.plus(REPORT_INTERVAL_NS);
@@ -107,32 +118,21 @@ impl Ending {
     }
 
     /// What is in doubt, a line each, for people and scripts; empty if nothing is.
-    fn doubts(
-        &self,
-        controller: &mut Controller,
-        disks: &[DiskOnPort],
-        state_files: &StateFiles,
-    ) -> String {
+    fn doubts(controller: &mut Controller, units: &[Unit], custody: &mut Custody) -> String {
         let mut text = String::new();
-        for (disk, flush) in disks.iter().zip(&self.flushes) {
-            let Some(engine) = engine_of(controller, disk) else {
-                continue;
-            };
-            for range in engine.ranges_in_doubt() {
-                let first = range.offset_bytes / disk.sector_bytes;
-                let last = range.end_bytes().saturating_sub(1) / disk.sector_bytes;
-                let _ = writeln!(text, "in doubt: {} LBA {first} to {last}", disk.path);
-            }
-            // On a read-only disk there is nothing to flush.
-            if *flush != Flush::Done && !engine.info().read_only {
-                let path = &disk.path;
-                let _ = writeln!(
-                    text,
-                    "in doubt: {path} writes since the last flush may not be durable"
-                );
+        for unit in units {
+            if let Some(engine) = engine_of(controller, unit.place) {
+                describe(&mut text, engine, unit.name(), unit.sector_bytes, unit.flush);
             }
         }
-        for doubt in state_files.doubts() {
+        for case in custody.iter_mut() {
+            let (path, sector_bytes, flush) =
+                (case.image.path.clone(), case.sector_bytes, case.flush);
+            if let Some(engine) = case.engine_mut() {
+                describe(&mut text, engine, &path, sector_bytes, flush);
+            }
+        }
+        for doubt in state_file_doubts(units, custody) {
             let _ = writeln!(text, "in doubt: {doubt}");
         }
         text
@@ -143,10 +143,10 @@ impl Ending {
     pub(super) fn verdict(
         self,
         controller: &mut Controller,
-        disks: &[DiskOnPort],
-        state_files: &StateFiles,
+        units: &[Unit],
+        custody: &mut Custody,
     ) -> u8 {
-        let text = self.doubts(controller, disks, state_files);
+        let text = Self::doubts(controller, units, custody);
         if text.is_empty() {
             return 0;
         }
@@ -164,11 +164,35 @@ impl Ending {
     }
 }
 
-fn engine_of<'a>(controller: &'a mut Controller, disk: &DiskOnPort) -> Option<&'a mut Engine> {
-    disk.place.device(&mut controller.hba)?.engine_mut()
+/// What is in doubt of one image.
+fn describe(text: &mut String, engine: &Engine, path: &str, sector_bytes: u64, flush: Flush) {
+    for range in engine.ranges_in_doubt() {
+        let (first, last) = sectors(range, sector_bytes);
+        let _ = writeln!(text, "in doubt: {path} LBA {first} to {last}");
+    }
+    // On a read-only disk there is nothing to flush.
+    if flush != Flush::Done && !engine.info().read_only {
+        let _ = writeln!(text, "in doubt: {path} writes since the last flush may not be durable");
+    }
 }
 
-fn advance(engine: &mut Engine, flush: &mut Flush, now: Nanos) {
+/// The first and the last sector of a range.
+pub(super) fn sectors(range: ByteRange, sector_bytes: u64) -> (u64, u64) {
+    let last = range.end_bytes().saturating_sub(1) / sector_bytes;
+    (range.offset_bytes / sector_bytes, last)
+}
+
+fn state_file_doubts(units: &[Unit], custody: &Custody) -> Vec<String> {
+    let of_units = units.iter().filter_map(|unit| unit.state.as_ref());
+    of_units.chain(custody.writers()).filter_map(state_file::doubt).collect()
+}
+
+fn engine_of(controller: &mut Controller, place: Place) -> Option<&mut Engine> {
+    place.device(&mut controller.hba)?.engine_mut()
+}
+
+/// Moves the last flush of an engine on, that has nothing else to do any more.
+pub(super) fn advance(engine: &mut Engine, flush: &mut Flush, now: Nanos) {
     let mut client = Flushes::default();
     if *flush == Flush::Due {
         *flush = match engine.submit(Request::flush(0), now, &mut client) {
@@ -177,6 +201,7 @@ fn advance(engine: &mut Engine, flush: &mut Flush, now: Nanos) {
         };
     }
     engine.poll(now, &mut client);
+    engine.kick(now);
     match client.outcomes.first() {
         Some(Ok(())) => *flush = Flush::Done,
         Some(Err(error)) => {
@@ -187,25 +212,18 @@ fn advance(engine: &mut Engine, flush: &mut Flush, now: Nanos) {
     }
 }
 
-fn report(controller: &mut Controller, disks: &[DiskOnPort], left_ns: u64, now: Nanos) {
-    let left_s = left_ns / 1_000_000_000;
-    for disk in disks {
-        let Some(engine) = engine_of(controller, disk) else {
-            continue;
-        };
-        let status = engine.status(now);
-        let path = &disk.path;
-        match status.orphans.iter().max_by_key(|orphan| orphan.age_ns) {
-            Some(oldest) => tracing::warn!(
-                "{path}: waiting for {} stuck request(s), the oldest a {} for {} s; {left_s} s left",
-                status.orphans.len(),
-                oldest.kind,
-                oldest.age_ns / 1_000_000_000,
-            ),
-            None if !status.operations.is_empty() => {
-                tracing::info!("{path}: waiting for the flush; {left_s} s left");
-            }
-            None => {}
+fn report(engine: &Engine, path: &str, left_s: u64, now: Nanos) {
+    let status = engine.status(now);
+    match status.orphans.iter().max_by_key(|orphan| orphan.age_ns) {
+        Some(oldest) => tracing::warn!(
+            "{path}: waiting for {} stuck request(s), the oldest a {} for {} s; {left_s} s left",
+            status.orphans.len(),
+            oldest.kind,
+            oldest.age_ns / 1_000_000_000,
+        ),
+        None if !status.operations.is_empty() => {
+            tracing::info!("{path}: waiting for the flush; {left_s} s left");
         }
+        None => {}
     }
 }

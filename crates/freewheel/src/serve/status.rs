@@ -1,20 +1,24 @@
 //! The live state as one JSON tree (contract C9).
 
 use freewheel_ahci::{LinkState, PortStatus};
-use freewheel_block::{ByteRange, Counters, EngineStatus, OpState};
+use freewheel_block::{ByteRange, Counters, EngineStatus, Nanos, OpState};
 use serde_json::{Value, json};
 
 use super::control::Subject;
+use super::custody::Case;
+use super::plug::Bench;
+use super::shutdown::Flush;
+use super::state_file;
 
 /// The state of the controller and its disks.
 pub(super) fn status(subject: &mut Subject<'_>) -> Value {
-    let Subject { controller, disks, state_files, connected, ending, .. } = subject;
+    let Subject { bench: Bench { controller, .. }, plugs, connected, ending } = subject;
     let now = controller.clock.now();
     let ports = controller.hba.status(now);
     let resets: Vec<Value> = ports
         .iter()
         .flat_map(|port| port.resets.iter().map(move |reset| (port.port, reset)))
-        .filter(|(port, _)| disks.iter().any(|disk| disk.place.port == *port))
+        .filter(|(port, _)| plugs.units.iter().any(|unit| unit.place.port == *port))
         .map(|(port, reset)| {
             json!({
                 "port": port,
@@ -25,12 +29,12 @@ pub(super) fn status(subject: &mut Subject<'_>) -> Value {
         })
         .collect();
     let mut disk_trees = Vec::new();
-    for (index, disk) in disks.iter().enumerate() {
+    for disk in &plugs.units {
         let port = &ports[disk.place.port];
         let engine = disk.place.engine(&ports);
         let mut tree = engine.map_or(json!({}), |engine| engine_tree(engine, disk.sector_bytes));
         tree["port"] = json!(disk.place.port);
-        tree["path"] = json!(disk.path);
+        tree["path"] = json!(disk.image.as_ref().map(|image| &image.path));
         tree["command_issue"] = json!(port.command_issue);
         tree["sata_active"] = json!(port.sata_active);
         tree["task_file_data"] = json!(port.task_file_data);
@@ -42,14 +46,35 @@ pub(super) fn status(subject: &mut Subject<'_>) -> Value {
         });
         tree["halted"] = json!(port.halted);
         tree["commands_total"] = json!(port.counters.commands_total);
-        tree["state_file"] = state_files.status(index);
+        tree["state_file"] = state_file::status(disk.state.as_ref());
         tree["fatal_total"] = json!(port.counters.fatal_total);
         if let Some(pm_port) = disk.place.pm_port {
             behind(&mut tree, port, pm_port);
         }
+        let device = disk.place.device(&mut controller.hba);
+        tree["drive"] = json!(device.and_then(|device| device.drive_mut()).map(|drive| {
+            json!({
+                "tray_open": drive.is_tray_open(),
+                "locked": drive.is_locked(),
+                "medium": drive.has_medium(),
+            })
+        }));
         disk_trees.push(tree);
     }
     let stop_us: Vec<f64> = controller.stop_durations_ns().map(micros).collect();
+    let custody: Vec<Value> =
+        plugs.custody.iter_mut().map(|case| custody_tree(case, now)).collect();
+    let opening: Vec<Value> = plugs
+        .opening
+        .iter()
+        .map(|opening| {
+            json!({
+                "port": opening.place.to_string(),
+                "path": opening.path,
+                "age_ms": now.since(opening.since) / 1_000_000,
+            })
+        })
+        .collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_ms": now.0 / 1_000_000,
@@ -67,7 +92,24 @@ pub(super) fn status(subject: &mut Subject<'_>) -> Value {
             "resets": resets,
         },
         "disks": disk_trees,
+        "opening": opening,
+        "leaving": plugs.leaving(),
+        "custody": custody,
     })
+}
+
+/// What was taken off and is not settled.
+fn custody_tree(case: &mut Case, now: Nanos) -> Value {
+    let sector_bytes = case.sector_bytes;
+    let range = |range| lba_range(range, sector_bytes);
+    let in_doubt: Vec<Value> = case.doubts().into_iter().map(range).collect();
+    let engine = case.engine_mut().map(|engine| engine.status(now));
+    let mut tree = engine.map_or(json!({}), |engine| engine_tree(&engine, sector_bytes));
+    tree["path"] = json!(case.image.path);
+    tree["age_ms"] = json!(now.since(case.since) / 1_000_000);
+    tree["flushed"] = json!(case.flush == Flush::Done);
+    tree["in_doubt"] = json!(in_doubt);
+    tree
 }
 
 /// What is different for a disk behind a port multiplier: what it has of the port.

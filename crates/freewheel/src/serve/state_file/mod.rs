@@ -20,11 +20,11 @@ use freewheel_block::Nanos;
 use rustix::event::{EventfdFlags, eventfd};
 use serde_json::{Value, json};
 
-use super::DiskOnPort;
 use super::controller::Controller;
+use super::unit::Unit;
 use crate::disk::{DiskSpec, StateKey};
 use crate::exit::{self, UserError};
-use writer::Writer;
+pub(super) use writer::Writer;
 
 /// How often disks are asked, if nothing else wakes the loop.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
@@ -65,26 +65,22 @@ fn remedy(error: &SavedStateError) -> &'static str {
     }
 }
 
-/// The state files of one controller's disks.
+/// When the state files of one controller's disks are looked after. Each disk has its own writer.
 pub(super) struct StateFiles {
-    /// In the order of the disks.
-    writers: Vec<Option<Writer>>,
     /// Readable when a writer has ended something.
     wake: Arc<OwnedFd>,
-    next_look: Option<Nanos>,
+    next_look: Nanos,
 }
 
 impl StateFiles {
-    /// Starts a writer for each path.
-    pub(super) fn start(paths: Vec<Option<PathBuf>>) -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let wake = Arc::new(eventfd(0, flags)?);
-        let next_look = paths.iter().any(Option::is_some).then_some(Nanos(0));
-        let start = |path: Option<PathBuf>| {
-            path.map(|path| Writer::start(path, Arc::clone(&wake))).transpose()
-        };
-        let writers = paths.into_iter().map(start).collect::<Result<_, _>>()?;
-        Ok(Self { writers, wake, next_look })
+        Ok(Self { wake: Arc::new(eventfd(0, flags)?), next_look: Nanos(0) })
+    }
+
+    /// For writers.
+    pub(super) fn wake(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.wake)
     }
 
     /// To be watched.
@@ -99,72 +95,62 @@ impl StateFiles {
     }
 
     /// When [`StateFiles::collect`] is due.
-    pub(super) fn next_wakeup(&self) -> Option<Nanos> {
-        self.next_look
+    pub(super) fn next_wakeup(&self, units: &[Unit]) -> Option<Nanos> {
+        units.iter().any(|unit| unit.state.is_some()).then_some(self.next_look)
     }
 
     /// Passes on what disks have to save.
-    pub(super) fn collect(&mut self, controller: &mut Controller, disks: &[DiskOnPort]) {
-        let Some(next_look) = &mut self.next_look else {
-            return;
-        };
+    pub(super) fn collect(&mut self, controller: &mut Controller, units: &[Unit]) {
         let now = controller.clock.now();
-        if now >= *next_look {
-            *next_look = now.plus(LOOK_INTERVAL.as_nanos() as u64);
+        if now >= self.next_look {
+            self.next_look = now.plus(LOOK_INTERVAL.as_nanos() as u64);
         }
-        for (writer, disk) in self.writers.iter().zip(disks) {
-            if let Some(writer) = writer
-                && let Some(device) = disk.place.device(&mut controller.hba)
+        for unit in units {
+            if let Some(writer) = &unit.state
+                && let Some(device) = unit.place.device(&mut controller.hba)
                 && let Some(state) = device.take_saved_state(now)
             {
                 writer.post(state);
             }
         }
     }
+}
 
-    /// Passes on what each disk has to say at its end.
-    pub(super) fn collect_last(&self, controller: &mut Controller, disks: &[DiskOnPort]) {
-        let now = controller.clock.now();
-        for (writer, disk) in self.writers.iter().zip(disks) {
-            if let Some(writer) = writer
-                && let Some(device) = disk.place.device(&mut controller.hba)
-                && let Some(state) = device.saved_state(now)
-            {
-                writer.post_last(state);
-            }
+/// Passes on what each disk has to say at its end.
+pub(super) fn collect_last(controller: &mut Controller, units: &[Unit]) {
+    let now = controller.clock.now();
+    for unit in units {
+        if let Some(writer) = &unit.state
+            && let Some(device) = unit.place.device(&mut controller.hba)
+            && let Some(state) = device.saved_state(now)
+        {
+            writer.post_last(state);
         }
     }
+}
 
-    /// Whether something is still to be written.
-    pub(super) fn is_busy(&self) -> bool {
-        self.writers.iter().flatten().any(|writer| writer.report().is_busy())
-    }
+/// Why the file does not hold what its disk had to say last, if so; for the end.
+pub(super) fn doubt(writer: &Writer) -> Option<String> {
+    let report = writer.report();
+    let reason = match &report.error {
+        Some(error) => error.as_str(),
+        None if report.is_busy() => "its storage does not answer",
+        None => return None,
+    };
+    Some(format!("state file {} is not up to date: {reason}", writer.path().display()))
+}
 
-    /// The files that do not hold what their disks had to say last, and why; for the end.
-    pub(super) fn doubts(&self) -> impl Iterator<Item = String> {
-        self.writers.iter().flatten().filter_map(|writer| {
-            let report = writer.report();
-            let reason = match &report.error {
-                Some(error) => error.as_str(),
-                None if report.is_busy() => "its storage does not answer",
-                None => return None,
-            };
-            Some(format!("state file {} is not up to date: {reason}", writer.path().display()))
-        })
-    }
-
-    /// The state file of the disk at `index`, for the status.
-    pub(super) fn status(&self, index: usize) -> Value {
-        let Some(writer) = self.writers.get(index).and_then(Option::as_ref) else {
-            return Value::Null;
-        };
-        let report = writer.report();
-        json!({
-            "path": writer.path().display().to_string(),
-            "written_total": report.written_total,
-            "failed_total": report.failed_total,
-            "error": report.error,
-            "writing_ms": report.writing_for.map(|age| age.as_millis() as u64),
-        })
-    }
+/// For the status.
+pub(super) fn status(writer: Option<&Writer>) -> Value {
+    let Some(writer) = writer else {
+        return Value::Null;
+    };
+    let report = writer.report();
+    json!({
+        "path": writer.path().display().to_string(),
+        "written_total": report.written_total,
+        "failed_total": report.failed_total,
+        "error": report.error,
+        "writing_ms": report.writing_for.map(|age| age.as_millis() as u64),
+    })
 }

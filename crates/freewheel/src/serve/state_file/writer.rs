@@ -13,19 +13,19 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// How a writer is doing.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Report {
-    pub(super) written_total: u64,
-    pub(super) failed_total: u64,
+pub(in crate::serve) struct Report {
+    pub(in crate::serve) written_total: u64,
+    pub(in crate::serve) failed_total: u64,
     /// How the latest write failed, if it did.
-    pub(super) error: Option<String>,
+    pub(in crate::serve) error: Option<String>,
     /// For how long the write at hand has been going on.
-    pub(super) writing_for: Option<Duration>,
+    pub(in crate::serve) writing_for: Option<Duration>,
     waiting: bool,
 }
 
 impl Report {
     /// Whether something is being written or waits for it.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(in crate::serve) fn is_busy(&self) -> bool {
         self.waiting || self.writing_for.is_some()
     }
 }
@@ -36,6 +36,8 @@ struct Mail {
     next: Option<Vec<u8>>,
     /// Nothing comes after it, and a failure is final.
     last: bool,
+    /// The writer is gone: the thread ends once it has nothing to write.
+    closed: bool,
     writing_since: Option<Instant>,
     written_total: u64,
     failed_total: u64,
@@ -56,14 +58,14 @@ impl Mailbox {
 }
 
 /// Writes one state file, in a thread that nobody ever waits for.
-pub(super) struct Writer {
+pub(in crate::serve) struct Writer {
     path: PathBuf,
     mailbox: Arc<Mailbox>,
 }
 
 impl Writer {
     /// Starts the thread. It adds to `wake`, an eventfd, whenever it has ended something.
-    pub(super) fn start(path: PathBuf, wake: Arc<OwnedFd>) -> io::Result<Self> {
+    pub(in crate::serve) fn start(path: PathBuf, wake: Arc<OwnedFd>) -> io::Result<Self> {
         let mailbox = Arc::new(Mailbox::default());
         let (of_thread, to) = (Arc::clone(&mailbox), path.clone());
         std::thread::Builder::new()
@@ -72,17 +74,17 @@ impl Writer {
         Ok(Self { path, mailbox })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::serve) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Has `state` written, soon.
-    pub(super) fn post(&self, state: Vec<u8>) {
+    pub(in crate::serve) fn post(&self, state: Vec<u8>) {
         self.put(state, false);
     }
 
     /// The same, as the last thing.
-    pub(super) fn post_last(&self, state: Vec<u8>) {
+    pub(in crate::serve) fn post_last(&self, state: Vec<u8>) {
         self.put(state, true);
     }
 
@@ -95,7 +97,7 @@ impl Writer {
         self.mailbox.posted.notify_one();
     }
 
-    pub(super) fn report(&self) -> Report {
+    pub(in crate::serve) fn report(&self) -> Report {
         let mail = self.mailbox.lock();
         Report {
             written_total: mail.written_total,
@@ -107,6 +109,13 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.mailbox.lock().closed = true;
+        self.mailbox.posted.notify_one();
+    }
+}
+
 fn work(mailbox: &Mailbox, path: &Path, wake: &OwnedFd) {
     // What could not be written, and is tried again unless something newer comes.
     let mut failed: Option<Vec<u8>> = None;
@@ -114,6 +123,9 @@ fn work(mailbox: &Mailbox, path: &Path, wake: &OwnedFd) {
         let mut mail = mailbox.lock();
         let retry_at = Instant::now() + RETRY_AFTER;
         while mail.next.is_none() {
+            if mail.closed {
+                return;
+            }
             let wait = retry_at.saturating_duration_since(Instant::now());
             match failed.take_if(|_| wait.is_zero()) {
                 Some(state) => mail.next = Some(state),
@@ -190,6 +202,19 @@ mod tests {
         assert_eq!(std::fs::read(&path).expect("the file"), [99; 100]);
         assert!((1..=100).contains(&report.written_total), "{report:?}");
         assert_eq!((report.failed_total, report.error), (0, None));
+    }
+
+    #[test]
+    fn the_thread_ends_with_its_writer() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let writer = start(dir.path().join("s"));
+        let mailbox = Arc::downgrade(&writer.mailbox);
+        drop(writer);
+        let start = Instant::now();
+        while mailbox.strong_count() > 0 {
+            assert!(start.elapsed() < Duration::from_secs(30), "the thread does not end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     #[test]
