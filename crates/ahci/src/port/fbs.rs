@@ -125,9 +125,10 @@ impl Wire {
         bits.contains(PxFbs::DEC) && self.fbs.enabled && self.fbs.failed.is_some()
     }
 
-    /// PxTFD.
+    /// PxTFD. An error of the whole port outweighs those of devices, and so does a link that is down.
     pub(super) fn tfd(&self) -> u32 {
-        let (status, error) = match self.fbs.failed {
+        let shown = self.fbs.failed.filter(|_| !self.halted && self.is_heard());
+        let (status, error) = match shown {
             Some(device) => {
                 let context = self.fbs.context(device);
                 (context.status, context.error)

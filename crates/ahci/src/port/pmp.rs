@@ -422,6 +422,7 @@ impl PortMultiplier {
         device.comreset(now, &mut Muted);
         port.device = Some(device);
         port.strange = true;
+        link.wire.strand(pm_port);
         if !port.is_off() {
             port.link_up();
         }

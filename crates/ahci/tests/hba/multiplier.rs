@@ -7,6 +7,7 @@ use freewheel_ahci::registers::*;
 use freewheel_ahci::{Attachment, Hba, HbaConfig};
 use freewheel_ata::fis::{DeviceFis, Error, RegisterH2D, Status};
 use freewheel_block::Nanos;
+use freewheel_block::fault::LinkFault;
 
 use crate::support::*;
 
@@ -175,6 +176,20 @@ fn commands_that_waited_for_a_device_reach_no_other() {
 }
 
 #[test]
+fn commands_issued_while_a_device_port_was_empty_reach_no_device() {
+    let mut rig = rig(2, true);
+    unplug(&mut rig, 0);
+    let drop = LinkFault::Drop(MILLISECOND);
+    rig.hba.inject_link_fault(0, drop, rig.now).expect("injected");
+    issue_to(&mut rig, 5, 0, command(0x35));
+    let script = plug(&mut rig, 0);
+    rig.pass(MILLISECOND);
+    assert_eq!(script.lock().expect("script").taken.len(), 0);
+    assert_eq!(rig.read(0, PX_CI), 1 << 5);
+    assert!(works_behind(&mut rig, 0));
+}
+
+#[test]
 fn commands_that_waited_for_a_device_that_is_reset_are_not_carried_out() {
     let mut rig = rig(2, true);
     rig.script(1).commands.push_back(vec![]);
@@ -213,4 +228,14 @@ fn a_busy_device_gets_no_command_by_the_name_of_another_port() {
     assert_eq!(rig.script(0).taken.len(), 1, "it is busy");
     assert_eq!(rig.read(0, PX_CI), 0b11);
     assert!(rig.is(0).contains(PxIs::IPMS));
+}
+
+#[test]
+fn the_task_file_of_a_link_that_is_down_outweighs_that_of_a_device_with_an_error() {
+    let mut rig = rig(2, true);
+    rig.script(1).commands.push_back(vec![Act::Fis(register(Status::DRDY | Status::ERR))]);
+    issue_to(&mut rig, 0, 1, command(0x25));
+    assert_eq!(rig.read(0, PX_TFD) & 0xff, 0x41);
+    rig.hba.detach(0, rig.now).expect("a multiplier");
+    assert_eq!(rig.read(0, PX_TFD) & 0xff, 0x7f);
 }
