@@ -1,5 +1,6 @@
 //! The HBA at the level of registers, with devices that do what a test tells them to.
 
+mod any_order;
 mod bad_input;
 mod causes;
 mod coalescing;
