@@ -520,6 +520,9 @@ impl Port {
         };
         let wire = &mut self.wire;
         let to = device.route(fis.pm_port);
+        if !device.control(fis, now, &mut Plugged { wire, memory, from: to }) {
+            return self.unheard(to);
+        }
         if fis.control & CONTROL_SRST != 0 {
             let mine = if device.multiplier().is_some() { wire.slots_of(to) } else { u32::MAX };
             let cancelled = mine & (wire.issued & !(1 << slot) | wire.sact);
@@ -529,9 +532,6 @@ impl Port {
             wire.ci &= !(wire.issued & mine) | 1 << slot;
             wire.issued = wire.issued & !mine | 1 << slot;
             wire.awaits_signature = true;
-        }
-        if !device.control(fis, now, &mut Plugged { wire, memory, from: to }) {
-            return self.unheard(to);
         }
         let status = wire.status_of(to);
         if clear_busy {

@@ -239,3 +239,18 @@ fn the_task_file_of_a_link_that_is_down_outweighs_that_of_a_device_with_an_error
     rig.hba.detach(0, rig.now).expect("a multiplier");
     assert_eq!(rig.read(0, PX_TFD) & 0xff, 0x7f);
 }
+
+#[test]
+fn a_software_reset_that_nobody_hears_completes_nothing() {
+    let mut rig = rig(2, true);
+    let before = rig.status(0).counters;
+    rig.script(0).commands.push_back(vec![Act::Fis(register(Status::DRDY))]);
+    rig.write(0, PX_SACT, 1 << 6);
+    issue_to(&mut rig, 6, 0, command(0x60));
+    rig.script(0).commands.clear();
+    unplug(&mut rig, 0);
+    issue_to(&mut rig, 4, 0, RegisterH2D { control: 4, is_command: false, ..command(0) });
+    assert_eq!((rig.read(0, PX_CI), rig.read(0, PX_SACT)), (1 << 4, 1 << 6));
+    assert!(rig.is(0).contains(PxIs::IFS));
+    assert_eq!(rig.status(0).counters.completed_total, before.completed_total);
+}
