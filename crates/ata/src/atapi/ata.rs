@@ -9,6 +9,9 @@ use crate::fis::{DeviceFis, Error, RegisterH2D, Registers, Status};
 /// PACKET: its packet says what it is.
 pub(crate) const PACKET: u8 = 0xa0;
 
+/// DEVICE RESET: a soft reset of this device alone.
+pub(crate) const DEVICE_RESET: u8 = 0x08;
+
 /// SET FEATURES 10h and 90h: asynchronous notification (SATA 3.x).
 const SATA_NOTIFICATION: u8 = 0x05;
 /// SET FEATURES 10h and 90h: software settings preservation (SATA 3.x).
@@ -63,7 +66,7 @@ impl Drive {
         let aborted = Registers { status: READY | Status::ERR, error: Error::ABRT, ..registers };
         let end = match command.command {
             // DEVICE RESET: at once, whatever goes on (C1).
-            0x08 => {
+            DEVICE_RESET => {
                 self.reset(now);
                 signature()
             }

@@ -225,6 +225,7 @@ impl Drive {
             medium.engine.cancel_all(now);
         }
         self.answer = None;
+        // If a medium went from under it, that is no news of the command after it.
         self.bay.lost = false;
         usize::from(mem::take(&mut self.silent)) + usize::from(self.reading.take().is_some())
     }
@@ -271,8 +272,15 @@ impl Device for Drive {
         now: Nanos,
         link: &mut dyn Link,
     ) {
-        // A busy drive does not hear; its controller does not send either.
-        if slot >= 32 || self.held_in_reset || self.silent || self.reading.is_some() {
+        if slot >= 32 || self.held_in_reset {
+            return;
+        }
+        // Heard by a drive that is busy, and by one that sleeps (ACS-4, DEVICE RESET).
+        if command.command == ata::DEVICE_RESET {
+            return self.execute_ata(slot, command, now, link);
+        }
+        // A busy drive does not hear anything else; its controller does not send either.
+        if self.silent || self.reading.is_some() {
             return;
         }
         if self.power == Power::Sleep {

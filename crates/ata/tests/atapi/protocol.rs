@@ -202,3 +202,24 @@ fn a_buffer_that_is_too_short_ends_the_command_and_the_next_one_works() {
     rig.host.memory.resize(1 << 20, 0);
     rig.good(&read_10(0, 16), 16 * 2048);
 }
+
+#[test]
+fn device_reset_wakes_a_sleeping_drive_and_frees_a_busy_one() {
+    let mut rig = Rig::loaded();
+    rig.run(ata(0xe6), &[]);
+    assert!(is_signature(&rig.run(ata(0x08), &[]).1), "asleep");
+    assert_eq!(rig.run(ata(0xe5), &[]).1.count, 0, "standby");
+    rig.run(ata(0xe6), &[]);
+    rig.issue(packet_fis(None), packet(&[0]));
+    assert!(is_signature(&rig.run(ata(0x08), &[]).1), "asleep, with a command that it swallowed");
+    assert_eq!(rig.check(&[0]), (6, 0x29, 0), "the reset is reported");
+    rig.hang(true);
+    rig.host.memory.fill(0xcc);
+    rig.issue(packet_fis(None), packet(&read_10(0, 32)));
+    rig.drive.poll(rig.now, &mut rig.host);
+    assert!(is_signature(&rig.run(ata(0x08), &[]).1), "busy");
+    rig.hang(false);
+    rig.settle();
+    assert_eq!(rig.fises(), []);
+    assert!(rig.host.memory.iter().all(|byte| *byte == 0xcc));
+}
