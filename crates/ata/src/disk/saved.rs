@@ -54,6 +54,9 @@ const MAGIC: [u8; 8] = *b"FWSTATE\0";
 const VERSION: u32 = 1;
 const HEAD_BYTES: usize = 16;
 const CRC_BYTES: usize = 4;
+/// More sections than any version has: without a bound, empty ones would fill a state by the ten
+/// thousands, each to be compared with all others.
+const SECTIONS_MAX: usize = 256;
 
 /// How long a change that nobody noted (power-on time, statistics) may go unsaved.
 const INTERVAL_NS: u64 = 10 * 60 * 1_000_000_000;
@@ -324,7 +327,7 @@ fn decode(bytes: &[u8]) -> Result<Vec<(u16, &[u8])>, SavedStateError> {
             Some((id, reader.bytes(length as usize)?))
         };
         let section = section().ok_or(SavedStateError::Sections { at_byte })?;
-        if sections.iter().any(|(id, _)| *id == section.0) {
+        if sections.len() == SECTIONS_MAX || sections.iter().any(|(id, _)| *id == section.0) {
             return Err(SavedStateError::Sections { at_byte });
         }
         sections.push(section);

@@ -150,3 +150,13 @@ fn a_checksum_that_is_right_does_not_make_nonsense_good() {
     assert_eq!(state(&rig), good);
     assert_eq!(rig.now, Nanos(1));
 }
+
+#[test]
+fn a_state_of_countless_sections_is_refused() {
+    let mut rig = Rig::default();
+    let mut many = state(&rig);
+    for id in 0..1000 {
+        many = with_section(many, 0x4000 + id, 0, &[]);
+    }
+    assert!(matches!(rig.disk.restore(&many), Err(SavedStateError::Sections { .. })));
+}
