@@ -10,6 +10,7 @@
 
 use freewheel_block::{GuestMemoryError, Nanos, OpError, OpToken, Request, SubmitError};
 
+use super::settings::PowerMode;
 use super::{Disk, Lane, SLOTS};
 use crate::Link;
 
@@ -102,6 +103,10 @@ impl Disk {
         link: &mut dyn Link,
     ) -> Result<(), SubmitError> {
         debug_assert!(request.tag == job.tag() && !self.background.is_busy(job));
+        // A disk that is at work is not in Standby, whatever its timers say.
+        if self.power.mode(None, now) != PowerMode::Sleep {
+            self.power.enter(PowerMode::Active, now);
+        }
         // The engine may ask for the data at once, so it has to be known whose it is.
         self.background.operations[job as usize] = Some(Operation { pattern, token: None });
         let mut lane = Lane {

@@ -407,3 +407,40 @@ fn a_sanitize_operation_ends_a_test() {
     assert_eq!(wait(&mut rig), 0x19);
     let [(EXTENDED, 0x19, ..)] = log(&mut rig)[..] else { panic!("one result") };
 }
+
+#[test]
+fn the_power_commands_of_ata_1_end_a_test_too() {
+    for opcode in [0x94, 0x99] {
+        let mut rig = large();
+        start(&mut rig, EXTENDED);
+        rig.good(command(opcode));
+        rig.disk.comreset(rig.now, &mut rig.host);
+        rig.settle();
+        rig.fises();
+        assert_eq!(log(&mut rig)[0].1 >> 4, 1, "{opcode:x}: aborted by the host");
+    }
+}
+
+#[test]
+fn a_test_of_sectors_that_the_host_hides_is_aborted_by_the_host() {
+    let mut rig = large();
+    start(&mut rig, EXTENDED);
+    pass(&mut rig, 10_000_000);
+    rig.good(at48(0x27, 0, 0));
+    rig.good(at48(0x37, 9, 0));
+    assert_eq!(wait(&mut rig) >> 4, 1);
+}
+
+#[test]
+fn a_disk_is_not_in_standby_while_it_tests_itself() {
+    let mut rig = large();
+    // The shortest Standby timer, 5 s; a short test takes 6 s.
+    rig.good(at28(0xe3, 0, 1));
+    start(&mut rig, SHORT);
+    pass(&mut rig, 6_000_000_000);
+    assert_eq!(status(&mut rig) >> 4, 0xf);
+    assert_eq!(rig.good(command(0xe5)).count, 0xff);
+    wait(&mut rig);
+    pass(&mut rig, 6_000_000_000);
+    assert_eq!(rig.good(command(0xe5)).count, 0x00);
+}

@@ -10,8 +10,9 @@ use crate::disk::transfer::Extent;
 use crate::disk::{Disk, Pending, READY, Work};
 use crate::fis::{Error, RegisterH2D, Registers, Status};
 
-/// STANDBY IMMEDIATE and SLEEP, which end a self-test (ACS-4, SMART EXECUTE OFF-LINE IMMEDIATE).
-const ENDS_SELF_TEST: [u8; 2] = [0xe0, 0xe6];
+/// STANDBY IMMEDIATE and SLEEP, in both their opcodes, which end a self-test (ACS-4, SMART EXECUTE
+/// OFF-LINE IMMEDIATE).
+const ENDS_SELF_TEST: [u8; 4] = [0xe0, 0xe6, 0x94, 0x99];
 
 impl Smart {
     /// A command came, so many milliseconds after power-on.

@@ -6,7 +6,7 @@
 //! | by | with status |
 //! |---|---|
 //! | reading everything it meant to | 0h |
-//! | another EXECUTE OFF-LINE IMMEDIATE, DISABLE OPERATIONS, STANDBY IMMEDIATE, SLEEP, a sanitize operation | 1h, aborted by the host |
+//! | another EXECUTE OFF-LINE IMMEDIATE, DISABLE OPERATIONS, STANDBY IMMEDIATE, SLEEP, a sanitize operation, SET MAX ADDRESS | 1h, aborted by the host |
 //! | SRST, COMRESET; a captive one also when its command is dropped | 2h, interrupted by a reset |
 //! | an error that is none of the medium | 3h |
 //! | a sector that cannot be read | 7h, read element failed, with its LBA |
@@ -261,6 +261,10 @@ impl Disk {
                 if let Some(running) = &mut self.smart.running {
                     running.due = now.plus(RETRY_NS);
                 }
+            }
+            // The host has hidden what was still to be read (SET MAX ADDRESS).
+            Err(SubmitError::OutOfRange) => {
+                self.end_self_test(ABORTED_BY_HOST, None, now, Some(link));
             }
             Err(_) => self.end_self_test(FATAL, None, now, Some(link)),
         }
