@@ -106,7 +106,10 @@ impl StateFiles {
             self.next_look = now.plus(LOOK_INTERVAL.as_nanos() as u64);
         }
         for unit in units {
+            // What the writer has no time for is not encoded either: a guest could make this thread do
+            // so, all of hundreds of KiB, with each of its commands. The writer's end wakes the loop.
             if let Some(writer) = &unit.state
+                && !writer.is_busy()
                 && let Some(device) = unit.place.device(&mut controller.hba)
                 && let Some(state) = device.take_saved_state(now)
             {

@@ -97,6 +97,12 @@ impl Writer {
         self.mailbox.posted.notify_one();
     }
 
+    /// Whether something is being written or waits for it.
+    pub(in crate::serve) fn is_busy(&self) -> bool {
+        let mail = self.mailbox.lock();
+        mail.next.is_some() || mail.writing_since.is_some()
+    }
+
     pub(in crate::serve) fn report(&self) -> Report {
         let mail = self.mailbox.lock();
         Report {
