@@ -119,7 +119,7 @@ enum Work {
 struct Pending {
     call: Call,
     work: Work,
-    /// Bytes that move.
+    /// Bytes that move, or become zeroes.
     len_bytes: u64,
     /// The sector that cannot be read, where the data ends.
     unreadable: Option<u64>,

@@ -106,7 +106,8 @@ fn zero_ext(disk: &mut Disk, call: &Call, link: &mut dyn Link) -> Reply {
     match zero::request(disk, call, Extent { lba: call.fis.lba, count }) {
         Ok(request) => {
             disk.accept_queued(call, link);
-            disk.start_queued(call, Work::Zero, 0, request, link);
+            let len_bytes = request.ranges.iter().map(|range| range.len_bytes).sum();
+            disk.start_queued(call, Work::Zero, len_bytes, request, link);
             Reply::Pending
         }
         Err(fault) => fault.into(),

@@ -22,7 +22,10 @@ pub(crate) fn zero_ext(disk: &mut Disk, call: &Call, link: &mut dyn Link) -> Rep
     }
     let extent = Extent::of(call, disk.settings.geometry);
     match extent.and_then(|extent| request(disk, call, extent)) {
-        Ok(request) => disk.start(call, Work::Zero, 0, request, link),
+        Ok(request) => {
+            let len_bytes = request.ranges.iter().map(|range| range.len_bytes).sum();
+            disk.start(call, Work::Zero, len_bytes, request, link)
+        }
         Err(fault) => fault.into(),
     }
 }

@@ -315,3 +315,24 @@ fn a_locked_disk_lets_none_of_them_at_the_medium() {
     ends_well(&mut rig, 1, read_log(1, 0x30, 1));
     assert!(rig.ram().log.is_empty());
 }
+
+#[test]
+fn zeroes_end_what_is_pending() {
+    let mut rig = Rig::default();
+    let pending = |rig: &mut Rig| {
+        let data = crate::smart::smart_data(rig);
+        let at = (2..362).step_by(12).find(|at| data[*at] == 197).expect("attribute 197");
+        data[at + 5]
+    };
+    rig.ram().fails = Some((OpKind::Read, 300 * 512, IoError::Os(5)));
+    for is_queued in [false, true] {
+        rig.bad(at48(0x25, 300, 1), Error::UNC);
+        assert_eq!(pending(&mut rig), 1);
+        if is_queued {
+            ends_well(&mut rig, 2, non_data(2, 0x0806, 296));
+        } else {
+            rig.good(at48(0x44, 296, 8));
+        }
+        assert_eq!(pending(&mut rig), 0, "queued: {is_queued}");
+    }
+}

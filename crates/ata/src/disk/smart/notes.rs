@@ -74,7 +74,7 @@ impl Disk {
                 counters.sectors_written = counters.sectors_written.saturating_add(sectors);
                 counters.write_commands += 1;
             }
-            Work::Verify => {}
+            Work::Verify | Work::Zero => {}
             Work::Erase => return self.smart.defects.heal(0, u64::MAX),
             _ => return,
         }
