@@ -54,6 +54,19 @@ logs() {
 }
 
 step disk wait_for_disk
+# The second disk is plugged in now, so that it is sdb.
+# Linux has switched its empty port off.
+second() {
+    echo '- - -' >/sys/class/scsi_host/host1/scan
+    n=0
+    until [ -b /dev/sdb ]; do
+        n=$((n + 1))
+        [ $n -lt 300 ] || return 1
+        sleep 0.1
+    done
+}
+ask fault.release
+step second second
 step trace traced
 echo 5 >/sys/block/sda/device/timeout
 step write data --rw=write --do_verify=0
@@ -93,3 +106,36 @@ provoke hang 3 read#20:hang
 # A FIS of the device that is malformed, and one of a type that nobody knows.
 provoke malformed 3 link:bad-fis
 provoke unknown 3 link:unknown-fis
+
+# The second disk never gives its signature, however often it is reset, until Linux gives it up. The
+# first one works all the time. Then it speaks again, and is found.
+second_sum() { dd if="$1" iflag=direct bs=1M count=4 2>/dev/null | md5sum; }
+step second-write dd if=/dev/urandom of=/dev/sdb bs=1M count=4 oflag=direct
+second=$(second_sum /dev/sdb)
+reading 60
+ask fault.add port=1 spec=link:no-signature
+ask fault.add port=1 spec=link:drop=100ms
+n=0
+until dmesg | grep -q 'ata2: reset failed, giving up'; do
+    n=$((n + 1))
+    [ $n -lt 150 ] || break
+    sleep 1
+    ask fault.add port=1 spec=link:no-signature
+done
+step silent-unharmed unharmed
+logs silent
+found() {
+    echo '- - -' >/sys/class/scsi_host/host1/scan
+    n=0
+    # The old disk goes and a new one comes, maybe under another name.
+    until second_disk=$(ls -d /sys/devices/pci*/*/ata2/host*/target*/*/block/sd*) &&
+        [ "$(second_sum "/dev/${second_disk##*/}")" = "$second" ]; do
+        n=$((n + 1))
+        [ $n -lt 30 ] || return 1
+        sleep 1
+    done
+}
+ask fault.clear
+ask fault.release
+step silent-found found
+logs found

@@ -11,7 +11,8 @@ pub(super) const JOB: Job = Job {
     script: include_str!("../../../guest/errors.sh"),
     after_power_cycle: None,
     env: "",
-    disks: &[Disk { mib: 512, keys: "" }],
+    // The second one is unplugged until the guest asks for it.
+    disks: &[Disk { mib: 512, keys: "" }, Disk { mib: 16, keys: "fault=link:drop=1000s" }],
     from: From::Kernel,
     kernels: &["6.12", "7"],
     port_multiplier: false,
@@ -106,6 +107,19 @@ const ERRORS: &[Error] = &[
     },
 ];
 
+/// The second disk says nothing for so long that Linux gives it up; then it is found again.
+fn silent(checks: &mut Checks) {
+    let given_up = ["ata2: hardreset failed", "ata2: reset failed", "ata2.00: disable device"];
+    let of = checks.of("silent-kernel").rc(0);
+    given_up.iter().fold(of, |of, text| of.has(text)).lacks("ata1");
+    // What a disk that has gone can't do any more.
+    let gone = [", dev sdb", "[sdb]", "ata2: limiting SATA link speed"];
+    checks.quiet("silent-kernel", &[&REPORT[..], &given_up, &gone].concat());
+    checks.of("silent-trace").rc(0).has_times("ata_link_hardreset_begin: ata_port=2", 4);
+    checks.of("found-kernel").rc(0).has("ata2: SATA link up").has("Attached SCSI disk");
+    checks.quiet("found-kernel", &[", dev sdb", "[sdb]"]);
+}
+
 fn judge(checks: &mut Checks) {
     checks.quiet("boot", &[]);
     checks.of("medium").rc(1).has("Input/output error");
@@ -119,4 +133,5 @@ fn judge(checks: &mut Checks) {
         checks.quiet(&log, &[&REPORT[..], error.said].concat());
     }
     checks.of("signature-trace").has_times(RESET, 2);
+    silent(checks);
 }
