@@ -54,8 +54,8 @@ logs() {
 }
 
 step disk wait_for_disk
-# The second disk is plugged in now, so that it is sdb.
-# Linux has switched its empty port off.
+# The second disk is plugged in only now, so that it is sdb. Linux has switched its empty port off,
+# and has to be told to look.
 second() {
     echo '- - -' >/sys/class/scsi_host/host1/scan
     n=0
