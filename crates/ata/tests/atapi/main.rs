@@ -2,6 +2,8 @@
 
 mod answers;
 mod any_input;
+mod commands;
+mod identify;
 mod media;
 mod protocol;
 mod reading;

@@ -3,11 +3,7 @@
 use freewheel_ata::Device;
 use freewheel_ata::fis::{CONTROL_SRST, DeviceFis, Error, RegisterH2D, Registers, Status};
 
-use crate::support::{Rig, content, packet, packet_fis, read_10};
-
-fn ata(opcode: u8) -> RegisterH2D {
-    RegisterH2D { is_command: true, command: opcode, ..RegisterH2D::default() }
-}
+use crate::support::{Rig, ata, content, packet, packet_fis, read_10};
 
 fn is_signature(registers: &Registers) -> bool {
     registers.lba == 0xeb_1401 && registers.count == 1

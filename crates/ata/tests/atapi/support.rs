@@ -17,6 +17,8 @@ pub(crate) struct Storage {
     pub(crate) hangs: bool,
     /// Reads that touch this block fail.
     pub(crate) bad_block: Option<u64>,
+    /// Reads report more than was asked for.
+    pub(crate) lies: bool,
     waiting: Vec<Io>,
 }
 
@@ -59,9 +61,10 @@ impl Backend for Image {
         if storage.hangs {
             return;
         }
-        let bad_block = storage.bad_block;
+        let (bad_block, lies) = (storage.bad_block, storage.lies);
         for io in std::mem::take(&mut storage.waiting) {
-            done.push(self.read(io, bad_block));
+            let len_bytes = io.range.len_bytes;
+            done.push(if lies { io.done(Ok(len_bytes + 1)) } else { self.read(io, bad_block) });
         }
     }
 
@@ -147,11 +150,21 @@ pub(crate) fn packet_fis(limit: Option<u16>) -> RegisterH2D {
     }
 }
 
+/// An ATA command.
+pub(crate) fn ata(opcode: u8) -> RegisterH2D {
+    RegisterH2D { is_command: true, command: opcode, ..RegisterH2D::default() }
+}
+
 impl Rig {
     /// A drive whose power-on attention has been taken, with nothing in it.
     pub(crate) fn empty() -> Self {
+        Self::configured(DriveConfig::default())
+    }
+
+    /// The same, called otherwise.
+    pub(crate) fn configured(config: DriveConfig) -> Self {
         let mut rig = Self {
-            drive: Drive::new(DriveConfig::default()),
+            drive: Drive::new(config),
             host: Host { memory: vec![0; 1 << 20], ..Host::default() },
             storage: Arc::default(),
             now: Nanos(1),
