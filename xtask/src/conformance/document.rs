@@ -137,11 +137,13 @@ fn keys(item: &str) -> Vec<String> {
         let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
         Some(number(first)?..=number(last)?)
     };
-    if let Some(numbers) = item.strip_prefix("word ")
-        && let Some(ranges) =
-            numbers.split(',').map(|part| range(part, 10)).collect::<Option<Vec<_>>>()
-    {
-        return ranges.into_iter().flatten().map(|number| format!("word {number}")).collect();
+    for prefix in ["word ", "packet word "] {
+        if let Some(numbers) = item.strip_prefix(prefix)
+            && let Some(ranges) =
+                numbers.split(',').map(|part| range(part, 10)).collect::<Option<Vec<_>>>()
+        {
+            return ranges.into_iter().flatten().map(|it| format!("{prefix}{it}")).collect();
+        }
     }
     if let Some(numbers) = item.strip_prefix("log ")
         && let Some(range) = range(numbers, 16)
@@ -158,6 +160,7 @@ mod tests {
     #[test]
     fn a_row_may_be_about_several_words() {
         assert_eq!(keys("word 10-12, 14"), ["word 10", "word 11", "word 12", "word 14"]);
+        assert_eq!(keys("packet word 1, 3"), ["packet word 1", "packet word 3"]);
         assert_eq!(keys("log 10h"), ["log 10h"]);
         assert_eq!(keys("log 9Eh-A0h"), ["log 9Eh", "log 9Fh", "log A0h"]);
         assert_eq!(keys("log 30h/01h"), ["log 30h/01h"]);

@@ -1,14 +1,19 @@
 //! `cargo xtask conformance`: `docs/conformance.md` says what this controller does of AHCI, ATA and
 //! SATA, row by row; this checks it against the code, so that neither can go on without the other.
 //!
-//! - What there is comes from the code: a disk is asked what it takes (`probe`), and the definitions
-//!   of registers, bits, FIS types and PCI capabilities are read from their source (`source`).
+//! - What there is comes from the code: a disk is asked what it takes (`probe`), so are an ATAPI
+//!   drive (`packet`), a port multiplier (`multiplier`) and the PCI configuration space (`pci`), and
+//!   the definitions of registers, bits, FIS types, PCI capabilities and sense codes are read from
+//!   their source (`source`).
 //! - Each item has exactly one row, and each row an item, under the same name.
 //! - Each row names a section of a specification, and a test that is there.
 //!
 //! Left out: whether the test proves what the row says. That is for people to judge.
 
 mod document;
+mod multiplier;
+mod packet;
+mod pci;
 mod probe;
 mod source;
 
@@ -36,7 +41,7 @@ pub(crate) struct ConformanceArgs {
 enum Kind {
     /// An opcode of the command table, which may be there to be refused in its own way.
     Opcode,
-    /// A disk takes it, or shows it.
+    /// A device takes it, or shows it.
     Taken,
     /// It is defined; whether it is used, nothing here can tell.
     Defined,
@@ -83,6 +88,9 @@ pub(crate) fn main(args: &ConformanceArgs) -> Result<bool> {
 
 fn items() -> Result<Items> {
     let mut items = probe::items()?;
+    items.extend(packet::items()?);
+    items.extend(multiplier::items()?);
+    items.extend(pci::items());
     items.extend(source::items()?);
     Ok(items)
 }
@@ -127,7 +135,7 @@ fn compare(items: &Items, document: &Document) -> Vec<String> {
         if let Some(key) =
             row.keys.iter().find(|key| items.get(*key).is_some_and(|item| denies(item.kind)))
         {
-            complaints.push(format!("line {}: the disk has {key}", row.line));
+            complaints.push(format!("line {}: the code has {key}", row.line));
         }
     }
     complaints
@@ -217,13 +225,13 @@ mod tests {
     fn what_a_disk_takes_is_neither_refused_nor_absent() {
         let cache = CACHE.replace("| yes |", "| aborted by design |");
         let complaints = judge_all(&format!("{READ}{CAP}{cache}")).concat();
-        assert!(complaints.contains("the disk has EFh/02h"), "{complaints}");
+        assert!(complaints.contains("the code has EFh/02h"), "{complaints}");
         // A command may be in the table to be refused, as NOP is.
         let read = READ.replace("| yes |", "| aborted by design |");
         assert_eq!(judge_all(&format!("{read}{CAP}{CACHE}")), Vec::<String>::new());
         let absent =
             "\n| Item | Name | Why not | Section |\n|---|---|---|---|\n| 25h | x | y | s |\n";
         let complaints = judge_all(&format!("{CAP}{CACHE}{absent}")).concat();
-        assert!(complaints.contains("the disk has 25h"), "{complaints}");
+        assert!(complaints.contains("the code has 25h"), "{complaints}");
     }
 }

@@ -15,7 +15,7 @@ use freewheel_sim::{MemoryDisk, MemoryDiskConfig};
 use super::{Item, Items, Kind};
 
 /// Polls after which a command has ended, or hangs.
-const PATIENCE: usize = 10_000;
+pub(super) const PATIENCE: usize = 10_000;
 
 /// A command whose meaning is in another register than the command register.
 struct Family {
@@ -73,7 +73,7 @@ const SMART_SIGNATURE: u64 = 0xc2_4f00;
 /// EPC, of SET FEATURES: LBA 3:0 says what.
 const EPC: u16 = 0x4a;
 
-fn command(opcode: u8, features: u16, count: u16) -> RegisterH2D {
+pub(super) fn command(opcode: u8, features: u16, count: u16) -> RegisterH2D {
     RegisterH2D {
         is_command: true,
         command: opcode,
@@ -130,9 +130,23 @@ fn fpdma(opcode: u8, value: u16) -> Vec<RegisterH2D> {
 }
 
 /// A controller's side: 64 KiB of memory, and how the command ended.
-struct Host {
-    memory: Vec<u8>,
-    ended: Option<(Status, Error)>,
+pub(super) struct Host {
+    pub(super) memory: Vec<u8>,
+    pub(super) ended: Option<(Status, Error)>,
+}
+
+impl Host {
+    pub(super) fn new() -> Self {
+        Self { memory: vec![0; 64 << 10], ended: None }
+    }
+
+    /// Whether the command that has ended did so otherwise than aborted.
+    pub(super) fn took_it(&self) -> Option<bool> {
+        let is_abort = |(status, error): (Status, Error)| {
+            status.contains(Status::ERR) && error.contains(Error::ABRT)
+        };
+        self.ended.map(|end| !is_abort(end))
+    }
 }
 
 impl Link for Host {
@@ -179,8 +193,7 @@ impl Bench {
         let engine = EngineConfig { slots: 2, buf_bytes: 8192, ..EngineConfig::default() };
         let engine = Engine::new(Box::new(MemoryDisk::new(medium)), engine);
         let disk = Disk::new(config, engine).context("a disk to ask")?;
-        let host = Host { memory: vec![0; 64 << 10], ended: None };
-        Ok(Self { disk, host, now: Nanos(1) })
+        Ok(Self { disk, host: Host::new(), now: Nanos(1) })
     }
 
     fn default() -> Result<Self> {
@@ -192,8 +205,8 @@ impl Bench {
         self.host.ended = None;
         self.disk.execute(0, command, &[0; 16], self.now, &mut self.host);
         for _ in 0..PATIENCE {
-            if let Some((status, error)) = self.host.ended {
-                return !(status.contains(Status::ERR) && error.contains(Error::ABRT));
+            if let Some(taken) = self.host.took_it() {
+                return taken;
             }
             self.disk.poll(self.now, &mut self.host);
             let due = self.disk.next_wakeup().unwrap_or_default();
@@ -242,7 +255,7 @@ pub(super) fn items() -> Result<Items> {
     Ok(items)
 }
 
-fn item() -> Item {
+pub(super) fn item() -> Item {
     Item { kind: Kind::Taken, name: String::new(), section: String::new() }
 }
 

@@ -1,5 +1,6 @@
 //! What can be read from the source: registers and their bits (`crates/ahci/src/registers.rs`), FIS
-//! types (`crates/ata/src/fis.rs`), PCI capabilities (`crates/vfio-user/src/pci/caps.rs`), and tests.
+//! types (`crates/ata/src/fis.rs`), PCI capabilities (`crates/vfio-user/src/pci/caps.rs`), sense codes
+//! (`crates/ata/src/atapi/sense.rs`), and tests.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ pub(super) fn items() -> Result<Items> {
     let read = |path: &str| read(&workspace::root().join(path));
     constants(&read("crates/ata/src/fis.rs")?, "TYPE_", "FIS ", &mut items);
     constants(&read("crates/vfio-user/src/pci/caps.rs")?, "CAP_ID_", "PCI capability ", &mut items);
-    for kind in ["CAP", "PxIS.DHRS", "FIS 27h", "PCI capability 05h"] {
+    senses(&read("crates/ata/src/atapi/sense.rs")?, &mut items);
+    for kind in ["CAP", "PxIS.DHRS", "FIS 27h", "PCI capability 05h", "sense 5/20/00"] {
         if !items.contains_key(kind) {
             bail!(
                 "{kind} is not found in the source: has it moved? xtask/src/conformance has to know"
@@ -110,6 +112,24 @@ fn constants(text: &str, prefix: &str, key: &str, items: &mut Items) {
             let value = value.trim_end_matches(';').to_uppercase();
             let item = Item { kind: Kind::Defined, name: String::new(), section: String::new() };
             items.insert(format!("{key}{value}h"), item);
+        }
+    }
+}
+
+/// Constants that are a sense key, an additional code and its qualifier.
+fn senses(text: &str, items: &mut Items) {
+    for Definition { line, .. } in definitions(text) {
+        if let Some((_, value)) = line.split_once(": Sense = sense(") {
+            let parts: Vec<_> = value
+                .trim_end_matches(");")
+                .split(", ")
+                .filter_map(|part| u8::from_str_radix(part.strip_prefix("0x")?, 16).ok())
+                .collect();
+            if let [key, code, qualifier] = parts[..] {
+                let item =
+                    Item { kind: Kind::Defined, name: String::new(), section: String::new() };
+                items.insert(format!("sense {key:X}/{code:02X}/{qualifier:02X}"), item);
+            }
         }
     }
 }
@@ -202,6 +222,15 @@ mod tests {
         let found: Vec<_> =
             items.iter().map(|(key, it)| (&**key, &*it.name, &*it.section)).collect();
         assert_eq!(found, [("PxIS", "10h", "3.3.5"), ("PxIS.DHRS", "", "3.3.5")]);
+    }
+
+    #[test]
+    fn a_sense_code_is_a_constant_of_three_numbers() {
+        let mut items = Items::new();
+        let text = "impl Sense {\n/// No.\npub(crate) const NO: Sense = sense(0xb, 0x3a, 0x01);\n\
+            pub(crate) fn at(self, lba: u32) -> Sense {\n";
+        senses(text, &mut items);
+        assert_eq!(items.into_keys().collect::<Vec<_>>(), ["sense B/3A/01"]);
     }
 
     #[test]
