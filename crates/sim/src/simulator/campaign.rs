@@ -89,6 +89,7 @@ impl Stats {
         self.fences += other.fences;
         self.holds += other.holds;
         self.crashes += other.crashes;
+        self.faults.add(&other.faults);
     }
 }
 

@@ -12,6 +12,8 @@ use super::world::World;
 
 /// What a guest's memory holds where a read is going to put data.
 const POISON: u64 = 0xdead_dead_dead_dead;
+/// How much longer a guest waits for a command that the storage still has.
+const PATIENCE_NS: u64 = 500_000;
 /// Bits of PxIS that stop a port.
 pub(super) const ERRORS: u32 = 0x7900_0000;
 
@@ -309,6 +311,9 @@ impl World {
         if is & ERRORS != 0 {
             self.guests[port].halted = true;
         }
+        if is & PxIs::UFS.bits() != 0 {
+            self.write_port(port, PX_SERR, PxSerr::DIAG_F.bits(), PortWrite::ClearErrors);
+        }
         self.write_port(port, PX_IS, is, PortWrite::Clear);
         self.write_global(IS, 1 << port);
         self.collect(port);
@@ -396,6 +401,9 @@ impl World {
             };
             let due = self.hba.next_wakeup().is_some_and(|due| due <= self.now);
             if idle && !due && self.guests[port].busy != 0 {
+                if self.wait_for_layer(port, PATIENCE_NS) {
+                    continue;
+                }
                 return false;
             }
         }

@@ -28,6 +28,8 @@ pub struct WorldConfig {
     pub sector_bytes: u32,
     /// Tags of native command queueing, and command slots of the port.
     pub tags: u8,
+    /// The seed of the fault layers, in runs that have them, and faults of the link.
+    pub faults: Option<u64>,
 }
 
 impl WorldConfig {
@@ -51,6 +53,7 @@ impl WorldConfig {
             write_cache: rng.percent(80),
             sector_bytes,
             tags: rng.pick(&[32, 32, 8, 4]),
+            faults: None,
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use core::fmt::Write as _;
 
+use super::faults::LINK;
+
 /// What a slot of the engine does, as the storage sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotState {
@@ -53,6 +55,10 @@ pub enum SlotEvent {
     Hold,
     /// What held it is gone.
     Release,
+    /// A fault layer keeps it.
+    Parked,
+    /// The fault layer lets it go on to the storage.
+    Unparked,
 }
 
 /// What a port is in.
@@ -117,7 +123,7 @@ const SLOT_STATES: [&str; 10] = [
     "queued",
     "held",
 ];
-const SLOT_EVENTS: [&str; 11] = [
+const SLOT_EVENTS: [&str; 13] = [
     "hand-over",
     "done",
     "carried out",
@@ -129,6 +135,8 @@ const SLOT_EVENTS: [&str; 11] = [
     "cancelled",
     "hold",
     "release",
+    "parked",
+    "unparked",
 ];
 const PORT_STATES: [&str; 7] =
     ["stopped", "idle", "busy", "queue", "halted", "link dark", "SRST set"];
@@ -142,6 +150,7 @@ const PORT_WRITES: [&str; 13] = [
 pub struct Coverage {
     slots: [[u64; SLOT_EVENTS.len()]; SLOT_STATES.len()],
     ports: [[u64; PORT_WRITES.len()]; PORT_STATES.len()],
+    links: [[u64; LINK.len()]; PORT_STATES.len()],
 }
 
 impl Coverage {
@@ -160,10 +169,17 @@ impl Coverage {
         self.ports[state as usize][write as usize] += 1;
     }
 
+    /// Counts a fault of the link.
+    pub(super) fn link_fault(&mut self, state: PortState, fault: usize) {
+        self.links[state as usize][fault] += 1;
+    }
+
     /// Adds the visits of `other`.
     pub fn add(&mut self, other: &Coverage) {
         let mine = self.slots.iter_mut().flatten().chain(self.ports.iter_mut().flatten());
+        let mine = mine.chain(self.links.iter_mut().flatten());
         let theirs = other.slots.iter().flatten().chain(other.ports.iter().flatten());
+        let theirs = theirs.chain(other.links.iter().flatten());
         mine.zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
     }
 
@@ -184,6 +200,13 @@ impl Coverage {
                 }
             }
         }
+        for (state, row) in self.links.iter().enumerate() {
+            for (fault, count) in row.iter().enumerate() {
+                if *count == 0 && link_cannot(state, fault).is_none() {
+                    holes.push(format!("port {} × link:{}", PORT_STATES[state], LINK[fault]));
+                }
+            }
+        }
         holes
     }
 
@@ -196,6 +219,9 @@ impl Coverage {
         text.push_str("\nport states × register writes\n");
         let rows: Vec<&[u64]> = self.ports.iter().map(|row| &row[..]).collect();
         table(&mut text, &PORT_STATES, &PORT_WRITES, &rows, &mut reasons, port_cannot);
+        text.push_str("\nport states × faults of the link\n");
+        let rows: Vec<&[u64]> = self.links.iter().map(|row| &row[..]).collect();
+        table(&mut text, &PORT_STATES, &LINK, &rows, &mut reasons, link_cannot);
         text.push('\n');
         for (index, reason) in reasons.iter().enumerate() {
             let _ = writeln!(text, "  ({}) cannot be: {reason}", letter(index));
@@ -218,7 +244,7 @@ fn table(
 ) {
     let _ = write!(text, "{:17}", "");
     for event in events {
-        let _ = write!(text, "{event:>12}");
+        let _ = write!(text, "{event:>13}");
     }
     text.push('\n');
     for (state, row) in rows.iter().enumerate() {
@@ -231,10 +257,10 @@ fn table(
                         reasons.push(reason);
                         reasons.len() - 1
                     });
-                    let _ = write!(text, "{:>12}", format!("({})", letter(index)));
+                    let _ = write!(text, "{:>13}", format!("({})", letter(index)));
                 }
                 _ => {
-                    let _ = write!(text, "{count:>12}");
+                    let _ = write!(text, "{count:>13}");
                 }
             }
         }
@@ -258,6 +284,9 @@ fn slot_cannot(state: usize, event: usize) -> Option<&'static str> {
     if sees(E::Hold) || sees(E::Release) {
         return Some("only what waits is held, and what is held is released");
     }
+    if sees(E::Parked) && (is(S::OrphanFenced) || is(S::OrphanFree)) {
+        return Some("a fault layer keeps what is handed over, which is live");
+    }
     if is(S::Free) {
         return (!sees(E::HandOver) && !sees(E::Repeated))
             .then_some("a free slot has no request that anything could happen to");
@@ -272,6 +301,14 @@ fn slot_cannot(state: usize, event: usize) -> Option<&'static str> {
         return Some("an orphan has been cancelled, and is cancelled once");
     }
     None
+}
+
+/// Why a port in `state` never meets an injection; `None` if it does.
+fn link_cannot(state: usize, _fault: usize) -> Option<&'static str> {
+    let middle = [PortState::Dark as usize, PortState::InReset as usize];
+    middle
+        .contains(&state)
+        .then_some("faults are injected between what this guest does, resets included")
 }
 
 /// Why a driver of a port in `state` never does `write`; `None` if it does.

@@ -1,9 +1,8 @@
 //! Storage that misbehaves exactly as told. It keeps one word a sector instead of the sector's
 //! bytes: the simulated guest writes nothing else, and what is not one word over and over is torn.
 //!
-//! It judges what it is given, too: nothing over a fence, no slot in use twice, no more than the
-//! budget, nothing beyond its own rules; and it counts every call, so that a reset can be shown to
-//! have asked nothing of it.
+//! It judges what it is given, too: nothing beyond its own rules. What the engine may hand over, and
+//! when, is judged above the fault layers, in [`witness`](super::witness).
 //!
 //! Durability is as mean as a real disk may be: a flush makes durable what had been carried out
 //! when the flush *arrived*, and nothing else.
@@ -19,6 +18,7 @@ use super::coverage::{Coverage, SlotEvent, SlotState};
 use super::memory::uniform;
 use super::step::How;
 use super::violation::{Kind, Violation};
+use super::witness::Lent;
 
 /// The word of a sector that no longer consists of one.
 const TORN: u64 = u64::MAX;
@@ -40,9 +40,11 @@ pub(super) struct Waiting {
 
 /// The state that the engine's half and the world's half share.
 pub(super) struct DiskState {
-    info: BackendInfo,
-    sector_bytes: u64,
-    budget: usize,
+    pub(super) info: BackendInfo,
+    pub(super) sector_bytes: u64,
+    pub(super) budget: usize,
+    /// What the engine has lent to the layers and the storage.
+    pub(super) lent: Vec<Lent>,
     pub(super) waiting: Vec<Waiting>,
     done: Vec<Done>,
     volatile: Vec<u64>,
@@ -58,6 +60,9 @@ pub(super) struct DiskState {
     /// Completions that were reported once more.
     pub(super) repeats: u64,
     repeats_untaken: usize,
+    /// Requests that a fault layer has kept, and failed in the storage's place.
+    pub(super) parked: u64,
+    pub(super) failed: u64,
     pub(super) violation: Option<Violation>,
     pub(super) coverage: Coverage,
 }
@@ -88,6 +93,7 @@ impl FaultyDisk {
             info: info.clone(),
             sector_bytes,
             budget: usize::from(config.slots),
+            lent: Vec::with_capacity(usize::from(config.slots)),
             waiting: Vec::with_capacity(usize::from(config.slots)),
             done: Vec::with_capacity(16),
             volatile: vec![0; SECTORS],
@@ -100,6 +106,8 @@ impl FaultyDisk {
             hints: 0,
             repeats: 0,
             repeats_untaken: 0,
+            parked: 0,
+            failed: 0,
             violation: None,
             coverage: Coverage::default(),
         };
@@ -112,8 +120,8 @@ impl FaultyDisk {
 }
 
 /// What a request does to its slot.
-pub(super) fn busy(waiting: &Waiting) -> SlotState {
-    match (waiting.cancelled, waiting.io.kind) {
+pub(super) fn busy(cancelled: bool, kind: OpKind) -> SlotState {
+    match (cancelled, kind) {
         (true, kind) if kind.changes_medium() => SlotState::OrphanFenced,
         (true, _) => SlotState::OrphanFree,
         (false, OpKind::Read) => SlotState::Reading,
@@ -123,8 +131,14 @@ pub(super) fn busy(waiting: &Waiting) -> SlotState {
     }
 }
 
+impl Waiting {
+    pub(super) fn state(&self) -> SlotState {
+        busy(self.cancelled, self.io.kind)
+    }
+}
+
 impl DiskState {
-    fn object(&mut self, kind: Kind, what: String) {
+    pub(super) fn object(&mut self, kind: Kind, what: String) {
         self.violation.get_or_insert(Violation::new(kind, what));
     }
 
@@ -142,32 +156,12 @@ impl DiskState {
         {
             self.object(Kind::Request, format!("a {kind} of {range:?} is against the rules"));
         }
-        if let Some(other) = self.waiting.iter().find(|other| other.io.id.slot == io.id.slot) {
-            let what =
-                format!("slot {} is used while storage has its {}", io.id.slot, other.io.kind);
-            self.object(Kind::Budget, what);
-        } else if self.waiting.len() >= self.budget {
-            let what = format!("storage has {} requests already", self.waiting.len());
-            self.object(Kind::Budget, what);
-        }
-        // What is read beyond what was asked for, because of the alignment, nobody sees.
-        let guarded = kind.changes_medium()
-            || kind == OpKind::Read && self.info.io_align_bytes <= self.sector_bytes;
-        let orphan = self.waiting.iter().find(|other| {
-            other.cancelled && other.io.kind.changes_medium() && other.io.range.overlaps(range)
-        });
-        if let (true, Some(orphan)) = (guarded, orphan) {
-            let (fence, sort) = (orphan.io.range, orphan.io.kind);
-            let what = format!("a {kind} of {range:?} while an orphaned {sort} has {fence:?}");
-            self.object(Kind::Fence, what);
-        }
-        self.coverage.slot(SlotState::Free, SlotEvent::HandOver);
-        self.coverage.slot(SlotState::Queued, SlotEvent::HandOver);
+        let cancelled = self.note_arrival(io.id);
         let snapshot = if kind == OpKind::Flush { self.volatile.clone() } else { Vec::new() };
         self.waiting.push(Waiting {
             io,
             hangs: false,
-            cancelled: false,
+            cancelled,
             carried_out: false,
             arrived: self.time,
             snapshot,
@@ -184,7 +178,7 @@ impl DiskState {
     /// Ends, or only carries out, the request at `index`.
     pub(super) fn end(&mut self, index: usize, how: How) {
         let sectors = self.waiting[index].io.range.len_bytes / self.sector_bytes;
-        let state = busy(&self.waiting[index]);
+        let state = self.waiting[index].state();
         let part = match how {
             How::Short | How::Fails => sectors / 2,
             _ => sectors,
@@ -233,7 +227,8 @@ impl DiskState {
     pub(super) fn repeat(&mut self, which: u8) {
         let Some(last) = self.past.len().checked_sub(1) else { return };
         let (id, kind, range) = self.past[last.min(usize::from(which))];
-        let in_use = self.waiting.iter().find(|waiting| waiting.io.id.slot == id.slot).map(busy);
+        let in_use = self.waiting.iter().find(|waiting| waiting.io.id.slot == id.slot);
+        let in_use = in_use.map(Waiting::state);
         self.coverage.slot(in_use.unwrap_or(SlotState::Free), SlotEvent::Repeated);
         // Now and then the repetition has a buffer, which can't be the one that was lent.
         let buf = (kind.has_data() && which % 4 == 1).then(|| IoBuf::new(id.slot, 4096));
@@ -326,7 +321,7 @@ impl DiskState {
 
     /// Requests that the engine has lent and not got back.
     pub(super) fn outstanding(&self) -> usize {
-        self.waiting.len()
+        self.lent.len()
     }
 
     /// True completions that the engine has not taken yet.
@@ -341,9 +336,7 @@ impl Backend for FaultyDisk {
     }
 
     fn submit(&mut self, io: Io, _now: Nanos) {
-        let mut state = self.state();
-        state.calls += 1;
-        state.arrive(io);
+        self.state().arrive(io);
     }
 
     fn poll(&mut self, _now: Nanos, done: &mut Vec<Done>) {
@@ -351,20 +344,6 @@ impl Backend for FaultyDisk {
         state.calls += 1;
         state.repeats_untaken = 0;
         done.append(&mut state.done);
-    }
-
-    fn cancel_hint(&mut self, id: IoId) {
-        let mut state = self.state();
-        state.hints += 1;
-        let index = state.waiting.iter().position(|waiting| waiting.io.id == id);
-        if let Some(index) = index {
-            let before = busy(&state.waiting[index]);
-            state.coverage.slot(before, SlotEvent::Cancelled);
-            state.waiting[index].cancelled = true;
-        } else {
-            // It is in the queue of what has completed, and nobody will want it.
-            state.coverage.slot(SlotState::Completed, SlotEvent::Cancelled);
-        }
     }
 
     fn next_wakeup(&self) -> Option<Nanos> {

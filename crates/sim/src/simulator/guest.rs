@@ -2,6 +2,7 @@
 //! Pure bookkeeping; [`World`](super::world) does the register writes.
 
 use super::config::SECTORS;
+use super::links::Expected;
 use super::oracle::{Mask, Oracle, add};
 use super::step::Op;
 
@@ -77,6 +78,10 @@ pub(super) struct Guest {
     /// Holds and releases that the engine has counted so far.
     pub(super) holds: (u64, u64),
     pub(super) oracle: Oracle,
+    /// What was injected into its link.
+    pub(super) link: Expected,
+    /// Faults may have damaged what it reads.
+    pub(super) corrupts: bool,
 }
 
 impl Guest {
@@ -96,6 +101,8 @@ impl Guest {
             write_cache,
             holds: (0, 0),
             oracle: Oracle::new(),
+            link: Expected::default(),
+            corrupts: false,
         }
     }
 

@@ -71,6 +71,19 @@ impl Memory {
         uniform(&self.0.borrow().bytes[at..at + len as usize])
     }
 
+    /// The word that all of `len` bytes hold over and over, but for one byte of them.
+    pub(super) fn word_but_one_byte(&self, address: u64, len: u64) -> Option<u64> {
+        let at = address as usize;
+        let state = self.0.borrow();
+        let bytes = &state.bytes[at..at + len as usize];
+        let (words, _) = bytes.as_chunks::<8>();
+        // Of three words at most one is damaged.
+        let [first, second, third, ..] = words else { return None };
+        let word = if first == second || first == third { first } else { second };
+        let differing = bytes.iter().zip(word.iter().cycle()).filter(|(one, other)| one != other);
+        (differing.count() == 1).then(|| u64::from_le_bytes(*word))
+    }
+
     pub(super) fn take_violation(&self) -> Option<Violation> {
         self.0.borrow_mut().violation.take()
     }

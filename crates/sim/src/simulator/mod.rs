@@ -3,7 +3,7 @@
 //! machine.
 //!
 //! ```text
-//!   seed ─► plan: WorldConfig, [Step] ─► World { guest ─ registers, memory ─ Hba ─ Disk ─ Engine ─ storage }
+//!   seed ─► plan: WorldConfig, [Step] ─► World { guest ─ registers, memory ─ Hba ─ Disk ─ Engine ─ faults ─ storage }
 //!                                          │ after every event: registers, memory, counters
 //!                                          │ at every end: data, durability
 //!                                          ▼
@@ -14,15 +14,16 @@
 //! the clock are simulated.
 //!
 //! Left out: two live commands of which one changes what the other is about (ATA promises nothing
-//! about them), transfers that fall short within a sector, faults of the link (tests of their own
-//! have those), and true concurrency (the backends' model checking has that).
+//! about them), transfers that fall short within a sector, and true concurrency (the backends' model checking has that).
 
 mod campaign;
 mod commands;
 mod config;
 mod coverage;
 mod disk;
+mod faults;
 mod guest;
+mod links;
 mod memory;
 mod oracle;
 mod resets;
@@ -30,6 +31,7 @@ mod rng;
 mod shrink;
 mod step;
 mod violation;
+mod witness;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,6 +42,7 @@ pub use freewheel_block::sabotage;
 pub use campaign::{Campaign, ENOUGH, Summary, run_campaign};
 pub use config::WorldConfig;
 pub use coverage::Coverage;
+pub use faults::{Fault, FaultStats};
 pub use rng::Rng;
 pub use shrink::shrink;
 pub use step::{How, Op, Retry, Step, plan};
@@ -68,6 +71,8 @@ pub struct Stats {
     pub holds: u64,
     /// Points at which the process was taken to be killed.
     pub crashes: u64,
+    /// Injected faults.
+    pub faults: FaultStats,
 }
 
 /// One run's list of steps, and what it runs on.
@@ -85,8 +90,9 @@ impl Run {
     /// The run that `seed` names.
     pub fn of_seed(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let config = WorldConfig::random(&mut rng);
-        let steps = plan(&mut rng, config.disks);
+        let mut config = WorldConfig::random(&mut rng);
+        let mut steps = plan(&mut rng, config.disks);
+        faults::sprinkle(&mut rng, &mut config, &mut steps);
         Self { config, steps, guest_only: false }
     }
 

@@ -26,12 +26,15 @@ fn error_log_fis() -> [u8; 20] {
 impl World {
     /// The guest waits no longer.
     pub(super) fn time_out(&mut self, port: usize, extra: u32) {
+        let parked = self.parked(port);
         // Storage of which nothing moves any more would end the run here.
         {
             let mut state = self.disks[port].state();
             let hung = state.waiting.iter().filter(|waiting| waiting.hangs).count();
-            if hung * 2 > usize::from(self.config.slots) {
+            if (hung + parked) * 2 > usize::from(self.config.slots) {
                 state.waiting.iter_mut().for_each(|waiting| waiting.hangs = false);
+                drop(state);
+                self.release(port);
             }
         }
         let way = ResetWay::ALL[extra as usize % ResetWay::ALL.len()];
@@ -45,12 +48,7 @@ impl World {
         let mut in_flight = false;
         for port in ports.clone() {
             in_flight |= self.guests[port].busy != 0;
-            if let Some(engine) = self.engine(port) {
-                let counters = engine.counters();
-                let (queued, held) = (counters.queued_now, counters.held_now);
-                self.coverage.slots_by(SlotState::Queued, SlotEvent::Cancelled, queued);
-                self.coverage.slots_by(SlotState::Held, SlotEvent::Cancelled, held);
-            }
+            self.note_cancelled(port);
             self.take_memory_back(port);
         }
         self.stats.resets += 1;
@@ -59,7 +57,7 @@ impl World {
             .clone()
             .map(|port| {
                 let state = self.disks[port].state();
-                (state.calls, state.hints, (state.outstanding() + state.untaken()) as u64)
+                (state.calls, state.hints, state.outstanding() as u64)
             })
             .collect();
         // Now and then another reset comes in the middle of this one.
@@ -141,10 +139,10 @@ impl World {
             }
             // SRST and COMRESET, too, must have cancelled by themselves, not by the stop that follows.
             if way != ResetWay::Stop {
-                self.check_nothing_live(port, way);
+                self.check_nothing_live(port, way.name());
             }
             self.stop(port);
-            self.check_nothing_live(port, way);
+            self.check_nothing_live(port, way.name());
             let (calls_after, hints_after) = {
                 let state = self.disks[port].state();
                 (state.calls, state.hints)
@@ -162,16 +160,26 @@ impl World {
         }
     }
 
-    fn check_nothing_live(&mut self, port: usize, way: ResetWay) {
+    /// Counts what is about to be cancelled before storage has it.
+    pub(super) fn note_cancelled(&mut self, port: usize) {
+        if let Some(engine) = self.engine(port) {
+            let counters = engine.counters();
+            let (queued, held) = (counters.queued_now, counters.held_now);
+            self.coverage.slots_by(SlotState::Queued, SlotEvent::Cancelled, queued);
+            self.coverage.slots_by(SlotState::Held, SlotEvent::Cancelled, held);
+        }
+    }
+
+    pub(super) fn check_nothing_live(&mut self, port: usize, what: &str) {
         let Some(engine) = self.engine(port) else { return };
         let counters = engine.counters();
         if counters.queued_now + counters.held_now + counters.running_now != 0 {
-            self.fail(Kind::Reset, || format!("{} leaves {counters:?}", way.name()));
+            self.fail(Kind::Reset, || format!("{what} leaves {counters:?}"));
         }
     }
 
     /// From now on nothing in flight may touch memory any more.
-    fn take_memory_back(&mut self, port: usize) {
+    pub(super) fn take_memory_back(&mut self, port: usize) {
         for slot in 0..32 {
             if self.guests[port].live[usize::from(slot)].is_some_and(|live| !live.ended) {
                 self.revoke(port, slot);
@@ -249,7 +257,7 @@ impl World {
         }
     }
 
-    fn stop(&mut self, port: usize) {
+    pub(super) fn stop(&mut self, port: usize) {
         let cmd = self.read_port(port, PX_CMD);
         if cmd & PxCmd::ST.bits() != 0 {
             let value = cmd & !PxCmd::ST.bits();
@@ -276,7 +284,7 @@ impl World {
         self.guests[port].running = true;
     }
 
-    fn link_on(&mut self, port: usize) {
+    pub(super) fn link_on(&mut self, port: usize) {
         self.write_port(port, PX_SCTL, 0, PortWrite::LinkOn);
         self.guests[port].dark = false;
     }
@@ -337,9 +345,13 @@ impl World {
         }
         self.bring_up(port);
         if asks {
+            let faulty = self.guests[port].link.any();
             self.ring_service(port, 0, &error_log_fis(), 0, 512);
             self.collect(port);
-            if self.guests[port].busy != 0 {
+            if faulty && self.guests[port].busy != 0 {
+                // A fault of the link was waiting for just this command.
+                self.reset(port, ResetWay::Comreset, None);
+            } else if self.guests[port].busy != 0 {
                 self.fail(Kind::Answer, || "READ LOG EXT of the queue's error does not end".into());
             }
         }

@@ -2,6 +2,7 @@
 //! numbers that are taken modulo what there is, so that a list with steps cut out is still a run:
 //! that is what makes shrinking possible.
 
+use super::faults::Fault;
 use super::rng::Rng;
 use crate::ResetWay;
 
@@ -161,6 +162,13 @@ pub enum Step {
     Probe,
     /// What the engine says of itself is compared with the truth.
     Inspect,
+    /// A fault is injected, or taken back.
+    Fault {
+        /// Of this disk, or of its port.
+        disk: u8,
+        /// Which.
+        fault: Fault,
+    },
     /// The guest waits for all that it has issued, as far as it ends.
     Drain {
         /// Of this disk.

@@ -48,7 +48,7 @@ impl World {
             .iter()
             .map(|disk| {
                 let engine = Engine::new(
-                    Box::new(disk.clone()),
+                    super::faults::storage(config, disk),
                     EngineConfig {
                         slots: config.slots,
                         buf_bytes: config.buf_bytes,
@@ -89,6 +89,7 @@ impl World {
             strict,
             guest_only: run.guest_only,
         };
+        world.stats.faults.runs = u64::from(config.faults.is_some());
         for port in 0..world.guests.len() {
             world.bring_up(port);
         }
@@ -147,6 +148,7 @@ impl World {
             Step::Mask { disk, masked } => self.mask(usize::from(disk) % ports, masked),
             Step::Unmap => self.memory.set_mapped(false),
             Step::Map => self.memory.set_mapped(true),
+            Step::Fault { disk, fault } => self.fault(usize::from(disk) % ports, fault),
             Step::Probe => self.probe(),
             Step::Inspect => self.inspect(),
             Step::Drain { disk } => {
@@ -162,9 +164,14 @@ impl World {
         for disk in &self.disks {
             disk.state().waiting.iter_mut().for_each(|waiting| waiting.hangs = false);
         }
+        self.heal();
         for port in 0..self.guests.len() {
             if !self.guests[port].running {
                 self.recover(port);
+            }
+            if !self.drain(port) && std::mem::take(&mut self.guests[port].link.stuck) {
+                // A command that the device has swallowed needs a reset.
+                self.reset(port, crate::ResetWay::Comreset, None);
             }
             if !self.drain(port) {
                 let busy = self.guests[port].busy;
@@ -375,6 +382,7 @@ impl World {
                 format!("{what} (CI {ci:#x}, SACT {sact:#x}, issued {busy:#x}, CMD {cmd:?}, IS {px_is:#x})")
             });
         }
+        self.check_causes(port, px_is);
         if let Some(violation) = self.memory.take_violation() {
             self.note(Err(violation));
         }
@@ -389,7 +397,7 @@ impl World {
         self.coverage.slots_by(SlotState::Queued, SlotEvent::Hold, held);
         self.coverage.slots_by(SlotState::Held, SlotEvent::Release, released);
         let mut state = self.disks[port].state();
-        let truth = (state.outstanding() + state.untaken()) as u64;
+        let truth = state.outstanding() as u64;
         let found = match state.violation.take() {
             Some(violation) => Err(violation),
             None if counters.running_now + counters.orphans_now != truth => {
@@ -439,10 +447,10 @@ impl World {
             let doubt = engine.ranges_in_doubt();
             let status = engine.status(now);
             let state = self.disks[port].state();
-            let orphans = state.waiting.iter().filter(|waiting| waiting.cancelled);
+            let orphans = state.lent.iter().filter(|lent| lent.cancelled);
             let forgotten =
-                orphans.clone().filter(|orphan| orphan.io.kind.changes_medium()).find(|orphan| {
-                    let range = orphan.io.range;
+                orphans.clone().filter(|orphan| orphan.kind.changes_medium()).find(|orphan| {
+                    let range = orphan.range;
                     range.len_bytes > 0
                         && !doubt.iter().any(|doubt| {
                             doubt.offset_bytes <= range.offset_bytes
@@ -451,20 +459,17 @@ impl World {
                 });
             let mut found = Ok(());
             if let Some(orphan) = forgotten {
-                let what =
-                    format!("{:?} is in doubt, but only {doubt:?} are named", orphan.io.range);
+                let what = format!("{:?} is in doubt, but only {doubt:?} are named", orphan.range);
                 found = Err(Violation::new(Kind::Doubt, what));
             }
-            if state.untaken() == 0 {
-                let all = orphans.clone().count();
-                let fenced = orphans.filter(|orphan| orphan.io.kind.changes_medium()).count();
-                let counters = status.counters;
-                if (all as u64, fenced as u64) != (counters.orphans_now, counters.fences_now)
-                    || status.orphans.len() != all
-                {
-                    let what = format!("{all} orphans, {fenced} with fences, but {counters:?}");
-                    found = Err(Violation::new(Kind::Counters, what));
-                }
+            let all = orphans.clone().count();
+            let fenced = orphans.filter(|orphan| orphan.kind.changes_medium()).count();
+            let counters = status.counters;
+            if (all as u64, fenced as u64) != (counters.orphans_now, counters.fences_now)
+                || status.orphans.len() != all
+            {
+                let what = format!("{all} orphans, {fenced} with fences, but {counters:?}");
+                found = Err(Violation::new(Kind::Counters, what));
             }
             drop(state);
             self.note(found);
@@ -476,10 +481,10 @@ impl World {
         let size = u64::from(self.config.sector_bytes);
         let mut found = Ok(());
         for (index, sector) in sectors(&live.mask).enumerate() {
-            let guest = &mut self.guests[port];
-            let address = guest.data(live, index as u64 * size);
-            found = match self.memory.word(address, size) {
-                Some(word) => guest.oracle.read(sector, word),
+            let address = self.guests[port].data(live, index as u64 * size);
+            let word = self.memory.word(address, size);
+            found = match word.or_else(|| self.word_but_for_damage(port, address, size)) {
+                Some(word) => self.guests[port].oracle.read(sector, word),
                 None => {
                     let what = format!("sector {sector} arrives torn");
                     Err(Violation::new(Kind::Data, what))
@@ -538,7 +543,7 @@ impl super::disk::DiskState {
     fn hang(&mut self, index: usize) {
         let waiting = &mut self.waiting[index];
         waiting.hangs = true;
-        let state = super::disk::busy(waiting);
+        let state = waiting.state();
         self.coverage.slot(state, SlotEvent::Hung);
         debug_assert_ne!(state, SlotState::Free);
     }

@@ -112,6 +112,7 @@ fn print_summary(summary: &Summary, threads: usize) {
         "{} orphans, {} fences, {} holds, {} crashes, {} events checked",
         stats.orphans, stats.fences, stats.holds, stats.crashes, stats.events
     );
+    println!("{}", stats.faults.text());
 }
 
 /// Processor time of this process so far, where the system tells (proc(5), fields 14 and 15, in
