@@ -179,7 +179,8 @@ pub(crate) enum FaultVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct DrillArgs {
-    /// The disk to use instead of a temporary file; its content is destroyed
+    /// The disk to use instead of a temporary file; its content is destroyed. With `fault=`, what is
+    /// slow or reads short stays so throughout (docs/faults.md)
     #[arg(long, value_name = "KEY=VALUE,…", requires = "destroy_data")]
     pub(crate) disk: Option<DiskSpec>,
     /// Confirms that the content of --disk may be destroyed

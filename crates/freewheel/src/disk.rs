@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use freewheel_ata::{Disk, DiskConfig, Rotation};
 use freewheel_backends::file::{self, Cache, EngineChoice, FileOptions};
-use freewheel_block::fault::{FaultLayer, FaultSpec, LinkFault};
+use freewheel_block::fault::{FaultLayer, FaultSpec, LinkFault, UnsupportedFault};
 use freewheel_block::{Engine, EngineConfig};
 
 use crate::exit::{self, UserError};
@@ -230,6 +230,20 @@ pub(crate) struct OpenDisk {
 
 /// Opens a disk. May block: belongs before the device thread's work.
 pub(crate) fn open(spec: &DiskSpec) -> Result<OpenDisk, UserError> {
+    open_under(spec, Ok)
+}
+
+/// Opens a disk with a second fault layer above the one that has the faults of `spec`: clearing and
+/// releasing is for the upper one, and what is below stays.
+pub(crate) fn open_with_lasting_faults(spec: &DiskSpec) -> Result<OpenDisk, UserError> {
+    let sector_bytes = u64::from(spec.config.logical_sector_bytes);
+    open_under(spec, |layer| FaultLayer::new(Box::new(layer), sector_bytes, [], 1))
+}
+
+fn open_under(
+    spec: &DiskSpec,
+    above: impl FnOnce(FaultLayer) -> Result<FaultLayer, UnsupportedFault>,
+) -> Result<OpenDisk, UserError> {
     let name = spec.path.display();
     let mut config = spec.config.clone();
     if !spec.has_serial {
@@ -255,7 +269,8 @@ pub(crate) fn open(spec: &DiskSpec) -> Result<OpenDisk, UserError> {
         }
     }
     // Always there, so that faults can be injected while it runs.
-    let layer = FaultLayer::new(opened.backend, sector_bytes, faults, 1).map_err(|error| {
+    let layer = FaultLayer::new(opened.backend, sector_bytes, faults, 1).and_then(above);
+    let layer = layer.map_err(|error| {
         UserError::new(exit::USAGE, format!("{name}: {error}"), "see `freewheel serve --help`")
     })?;
     let device =

@@ -3,14 +3,14 @@
 use freewheel_sim::drill::{Clause, Report, Times};
 use serde_json::{Map, Value, json};
 
-/// The object, with a newline.
-pub(super) fn of(report: &Report) -> String {
-    let mut object = value(report).to_string();
+/// The object, with a newline. `faults` of the disk were in place all the time.
+pub(super) fn of(report: &Report, faults: usize) -> String {
+    let mut object = value(report, faults).to_string();
     object.push('\n');
     object
 }
 
-fn value(report: &Report) -> Value {
+fn value(report: &Report, faults: usize) -> Value {
     let all = &report.resets;
     let measured = report.blocked_calls.is_some();
     let ways: Map<String, Value> =
@@ -40,6 +40,7 @@ fn value(report: &Report) -> Value {
         "fences_total": report.fences_total,
         "held_total": report.held_total,
         "real_stall": report.real_stall,
+        "lasting_faults": faults,
         "calls": report.calls,
         "blocked_calls": report.blocked_calls,
         "longest_blocked_call_us": us(report.longest_blocked_call_ns),
@@ -94,13 +95,14 @@ mod tests {
         let config = DrillConfig { rounds: 1, ..DrillConfig::default() };
         let clock = Box::new(VirtualClock::default());
         let report = drill::run(device(), device(), clock, config, &mut |_| {}).expect("a drill");
-        let text = of(&report);
+        let text = of(&report, 3);
         assert_eq!(text.lines().count(), 1);
         let object: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(object["backend"], "memory");
         assert_eq!(object["commands_hung"], 32);
         assert_eq!(object["rounds"], 1);
         assert_eq!(object["ok"], true);
+        assert_eq!(object["lasting_faults"], 3);
         for name in ["p50", "p99", "max"] {
             let reset_us = &object["reset_us"];
             assert!(reset_us[name].as_f64().is_some_and(|us| us > 0.0), "{name}");

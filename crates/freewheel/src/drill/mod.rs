@@ -3,6 +3,7 @@
 //! The drill itself is in [`freewheel_sim::drill`]; here are the disks it runs on, real time, and
 //! the telling.
 
+mod faults;
 mod host;
 mod json;
 mod program;
@@ -35,13 +36,11 @@ const NEIGHBOUR_BYTES: u64 = 16 << 20;
 pub(crate) fn run(args: &DrillArgs) -> anyhow::Result<ExitCode> {
     // The timeline is the log, unless somebody asks for more.
     let _log = std::env::var_os("FREEWHEEL_LOG").map(|_| crate::log::start());
-    if args.disk.as_ref().is_some_and(|spec| !spec.faults.is_empty()) {
-        return Err(UserError::new(
-            exit::USAGE,
-            "the drill injects its own faults",
-            "leave `fault=` out of --disk",
-        )
-        .into());
+    let faults = args.disk.as_ref().map_or(&[][..], |spec| &spec.faults);
+    faults::admit(faults)?;
+    if args.stall_with.is_some() && !faults.is_empty() {
+        let cause = "storage that stalls by itself and faults in front of it are two drills";
+        return Err(UserError::new(exit::USAGE, cause, "leave out --stall-with or `fault=`").into());
     }
     if args.disk.as_ref().is_some_and(|spec| spec.state != StateKey::Off) {
         let remedy = "leave `state=` out of --disk";
@@ -91,14 +90,21 @@ pub(crate) fn run(args: &DrillArgs) -> anyhow::Result<ExitCode> {
     .map_err(|error| cannot_drill(&spec, &error))?;
     drop(timeline);
 
-    let text = if args.json { json::of(&report) } else { summary::of(&report, style) };
+    let text = if args.json {
+        json::of(&report, faults.len())
+    } else {
+        summary::of(&report, faults.len(), style)
+    };
     let mut out = stdout.lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("printing the report")?;
     Ok(if report.ok() { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILURE) })
 }
 
 fn open(spec: &DiskSpec) -> anyhow::Result<(Box<dyn Device>, OwnedFd)> {
-    let opened = disk::open(spec)?;
+    let opened = match spec.faults.is_empty() {
+        true => disk::open(spec)?,
+        false => disk::open_with_lasting_faults(spec)?,
+    };
     Ok((Box::new(opened.device), opened.wake))
 }
 

@@ -6,11 +6,15 @@ use freewheel_sim::drill::{Clause, Report, Times};
 
 use super::style::{Style, duration};
 
-/// The table of ways to reset, and the verdict on each clause.
-pub(super) fn of(report: &Report, style: Style) -> String {
+/// The table of ways to reset, and the verdict on each clause. `faults` of the disk were in place all
+/// the time.
+pub(super) fn of(report: &Report, faults: usize, style: Style) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = table(&mut text, report, style);
+    if faults > 0 {
+        let _ = writeln!(text, "  {faults} faults of --disk were in place all the time.\n");
+    }
     let _ = verdicts(&mut text, report, style);
     text
 }
