@@ -34,14 +34,15 @@ fn slow_storage_and_short_reads_break_no_clause() {
 #[test]
 fn faults_stay_in_place_although_the_drill_clears_its_own() {
     let dir = tempfile::tempdir().expect("a directory");
-    // Each of its rounds reads all chunks back, and clears its own faults long before that.
+    // Each of its rounds reads what is fenced, reads all chunks back in two batches, and more; and clears
+    // the drill's own faults before that.
     let start = std::time::Instant::now();
     let output = drill(dir.path(), "fault=read:delay=20ms");
     let took = start.elapsed();
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["ok"], true, "{report}");
     let rounds = report["rounds"].as_u64().expect("a number") * 7;
-    let least = std::time::Duration::from_millis(20 * rounds);
+    let least = std::time::Duration::from_millis(3 * 20 * rounds);
     assert!(took >= least, "{took:?}: reads were late in fewer than all rounds ({least:?})");
 }
 
