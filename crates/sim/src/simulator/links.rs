@@ -266,3 +266,23 @@ impl World {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_injection_explains_one_cause() {
+        let mut expected = Expected::default();
+        assert!(!expected.take(LinkFault::Crc) && !expected.any());
+        expected.expect(LinkFault::Crc);
+        expected.expect(LinkFault::Drop(1));
+        assert!(expected.any() && !expected.stuck);
+        assert!(!expected.take(LinkFault::Poison), "another one explains nothing");
+        assert!(expected.take(LinkFault::Crc));
+        assert!(!expected.take(LinkFault::Crc) && !expected.any(), "once");
+        expected.expect(LinkFault::Stuck);
+        expected.clear();
+        assert!(expected.stuck && !expected.any(), "what was swallowed before is still swallowed");
+    }
+}

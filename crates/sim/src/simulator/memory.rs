@@ -139,3 +139,23 @@ impl GuestMemory for Memory {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_damaged_byte_is_seen_through_wherever_it_is_and_two_are_not() {
+        const WORD: u64 = 0x0123_4567_89ab_cdef;
+        let memory = Memory::new(1024);
+        for at in 0..512 {
+            memory.fill(512, 512, WORD);
+            assert_eq!(memory.word_but_one_byte(512, 512), None, "nothing is damaged");
+            memory.poke(512 + at, &[0x5a]);
+            assert_eq!(memory.word(512, 512), None);
+            assert_eq!(memory.word_but_one_byte(512, 512), Some(WORD), "byte {at}");
+            memory.poke(512 + (at + 9) % 512, &[0x5a]);
+            assert_eq!(memory.word_but_one_byte(512, 512), None, "byte {at}");
+        }
+    }
+}
