@@ -8,6 +8,8 @@ use crate::Link;
 
 /// Subcommand 10h and 90h, count 06h: software settings preservation (SATA 3.x).
 const SATA_SETTINGS_PRESERVATION: u8 = 0x06;
+/// The same, count 09h: device sleep (SATA 3.2).
+const SATA_DEVICE_SLEEP: u8 = 0x09;
 
 /// SET FEATURES: subcommands in the features register, not offered ones are aborted.
 pub(crate) fn set_features(disk: &mut Disk, call: &Call, link: &mut dyn Link) -> Reply {
@@ -45,6 +47,8 @@ pub(crate) fn set_features(disk: &mut Disk, call: &Call, link: &mut dyn Link) ->
         0xcc => settings.revert = true,
         0x10 if count == SATA_SETTINGS_PRESERVATION => settings.preserve = true,
         0x90 if count == SATA_SETTINGS_PRESERVATION => settings.preserve = false,
+        0x10 if count == SATA_DEVICE_SLEEP => settings.device_sleep = true,
+        0x90 if count == SATA_DEVICE_SLEEP => settings.device_sleep = false,
         _ => return Reply::Fail(Fault::ABORT),
     }
     Reply::Good

@@ -31,6 +31,8 @@ const SMART_ERROR_LOGGING: u16 = 1 << 0;
 const LOG_DMA: u16 = 1 << 3;
 /// Words 78 and 79: software settings preservation.
 const SETTINGS_PRESERVATION: u16 = 1 << 6;
+/// The same: device sleep.
+const DEVICE_SLEEP: u16 = 1 << 8;
 
 /// IDENTIFY DEVICE.
 pub(crate) fn identify_device(disk: &mut Disk, _call: &Call, _link: &mut dyn Link) -> Reply {
@@ -162,8 +164,9 @@ impl Disk {
         // generations 1 to 3.
         words[76] = 1 << 15 | 1 << 10 | 1 << 8 | 0b1110;
         words[77] = u16::from(self.config.sata_generation) << 1;
-        words[78] = SETTINGS_PRESERVATION;
+        words[78] = SETTINGS_PRESERVATION | DEVICE_SLEEP;
         words[79] = if settings.preserve { SETTINGS_PRESERVATION } else { 0 };
+        words[79] |= if settings.device_sleep { DEVICE_SLEEP } else { 0 };
 
         let wwn = if self.config.wwn.is_some() { WORLD_WIDE_NAME } else { 0 };
         words[82] = NOP | LOOK_AHEAD | WRITE_CACHE | POWER_MANAGEMENT | SMART;

@@ -55,6 +55,9 @@ pub(crate) struct Settings {
     pub(crate) apm: Option<u8>,
     /// Software settings preservation.
     pub(crate) preserve: bool,
+    /// Device sleep: the link may be put to rest with the device's transceiver off. Whether it is,
+    /// the controller decides.
+    pub(crate) device_sleep: bool,
     /// A soft reset reverts to power-on defaults (SET FEATURES CCh).
     pub(crate) revert: bool,
 }
@@ -71,6 +74,7 @@ impl Settings {
             standby_after_ns: None,
             apm: None,
             preserve: true,
+            device_sleep: false,
             revert: false,
         }
     }

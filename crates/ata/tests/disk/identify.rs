@@ -77,7 +77,7 @@ fn features_are_told_as_they_are() {
     assert_eq!(words[75], 31);
     assert_eq!(words[76] & 0x870e, 0x870e);
     assert_eq!(words[77] & 0x0e, 6);
-    assert_eq!((words[78], words[79]), (0x40, 0x40));
+    assert_eq!((words[78], words[79]), (0x140, 0x40));
     assert_eq!(words[80] >> 11 & 1, 1, "ACS-4");
     assert_eq!((words[82] & 0x7069, words[85] & 0x7069), (0x7069, 0x7069));
     assert_eq!((words[83] & 0xf468, words[86] & 0xf468), (0x7468, 0xb440));

@@ -90,9 +90,9 @@ fn features_that_are_not_offered_are_aborted() {
         rig.bad(set(subcommand, 1), Error::ABRT);
     }
     // Non-zero offsets, auto-activation, the device's own power management of the link, order,
-    // notification, automatic Slumber, hardware feature control, device sleep, hybrid information,
-    // power disable.
-    for count in [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 255] {
+    // notification, automatic Slumber, hardware feature control, hybrid information, power
+    // disable.
+    for count in [0, 1, 2, 3, 4, 5, 7, 8, 10, 11, 255] {
         rig.bad(set(0x10, count), Error::ABRT);
         rig.bad(set(0x90, count), Error::ABRT);
     }
@@ -147,4 +147,25 @@ fn the_diagnostic_ends_with_the_signature() {
     assert_eq!((registers.lba, registers.count, registers.device), (1, 1, 0));
     assert_eq!((registers.status.bits(), registers.error.bits()), (0x50, 1));
     rig.good(command(0x10));
+}
+
+#[test]
+fn device_sleep_is_enabled_by_the_host_and_told() {
+    const DEVICE_SLEEP: u16 = 1 << 8;
+    let mut rig = Rig::default();
+    let words = rig.identify();
+    assert_eq!((words[78] & DEVICE_SLEEP, words[79] & DEVICE_SLEEP), (DEVICE_SLEEP, 0));
+    rig.good(set(0x10, 9));
+    assert_eq!(rig.identify()[79] & DEVICE_SLEEP, DEVICE_SLEEP);
+    rig.pio_in(at48(0x2f, 0x0830, 1));
+    let quad = |rig: &Rig, at: usize| {
+        u64::from_le_bytes(*rig.host.memory[0][at..].first_chunk().expect("a page"))
+    };
+    // Supported, enabled; and how long it takes, as Linux reads it: MDAT, DETO, and that both are valid.
+    assert_eq!((quad(&rig, 8) >> 25 & 1, quad(&rig, 16) >> 10 & 1), (1, 1));
+    assert_eq!(quad(&rig, 48), 1 << 63 | 20 << 8 | 10);
+    rig.disk.comreset(rig.now, &mut rig.host);
+    assert_eq!(rig.identify()[79] & DEVICE_SLEEP, DEVICE_SLEEP, "software settings preservation");
+    rig.good(set(0x90, 9));
+    assert_eq!(rig.identify()[79] & DEVICE_SLEEP, 0);
 }

@@ -199,6 +199,10 @@ fn security_fields(words: &Words) -> [(usize, u64); 6] {
 }
 
 /// Page 08h.
-fn sata_fields(words: &Words) -> [(usize, u64); 2] {
-    [(8, flags(words, SATA)), (16, flags(words, SATA_SETTINGS))]
+fn sata_fields(words: &Words) -> [(usize, u64); 3] {
+    // Device sleep: the signal has to stand for 10 ms at least (bits 4:0), and the device is back
+    // within 20 ms (bits 15:8) of its end. Those are what a host takes where a device says nothing
+    // (AHCI 1.3.1, PxDEVSLP); here waking takes no time.
+    const DEVICE_SLEEP_TIMING: u64 = VALID | 20 << 8 | 10;
+    [(8, flags(words, SATA)), (16, flags(words, SATA_SETTINGS)), (48, DEVICE_SLEEP_TIMING)]
 }
