@@ -2,7 +2,7 @@
 
 use freewheel_ata::Device;
 use freewheel_ata::fis::{Error, RegisterH2D};
-use freewheel_block::{IoError, OpKind};
+use freewheel_block::{IoError, OpKind, OpState};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -212,6 +212,31 @@ fn an_erase_zeroes_everything_and_ends_the_password() {
         rig.good(at48(0x25, 0, 1));
         assert_eq!(word_128(&mut power_cycle(rig)), 0x21);
     }
+}
+
+#[test]
+fn an_orphaned_write_does_not_bring_data_back_after_an_erase() {
+    let mut rig = Rig::default();
+    secure(&mut rig, SET_PASSWORD, USER, b"user");
+    rig.ram().hangs = true;
+    rig.host.memory[0].fill(0xaa);
+    rig.issue(0, at48(0x35, 1000, 64));
+    rig.disk.comreset(rig.now, &mut rig.host);
+    rig.good(command(ERASE_PREPARE));
+    form(&mut rig, USER, b"user");
+    rig.fises();
+    rig.issue(0, command(ERASE_UNIT));
+    rig.settle();
+    let status = rig.disk.engine_status(rig.now).expect("an engine");
+    assert!(!status.orphans.is_empty());
+    let states: Vec<OpState> = status.operations.iter().map(|it| it.state).collect();
+    assert_eq!(states, [OpState::Held], "the erase waits for it");
+    assert_eq!(rig.fises().len(), 1, "and has only asked for its data");
+    rig.ram().hangs = false;
+    rig.settle();
+    assert_eq!(rig.fises().len(), 1, "it has ended");
+    assert_eq!(word_128(&mut rig), 0x21);
+    assert!(rig.ram().data.iter().all(|byte| *byte == 0));
 }
 
 #[test]
