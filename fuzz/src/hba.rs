@@ -314,7 +314,10 @@ impl World {
             16 => self.reset(input.u8()),
             17 => {
                 let [number, slot, register, value] = input.array();
-                let value = u32::from(value) | u32::from(number & 0xf0) << 4;
+                let value = match value {
+                    u8::MAX => u32::MAX,
+                    _ => u32::from(value) | u32::from(number & 0xf0) << 4,
+                };
                 self.write_behind(slot, number & 0xf, register.into(), value);
                 written[MULTIPLIER] = (1 << (slot % 32), 0);
             }
@@ -771,7 +774,9 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         .chain(packet(8, &inquiry))
         .collect();
     inquiry[0] = 0x03;
-    let sense = packet(9, &inquiry);
+    // Of the reset, then of the medium.
+    let sense = [packet(9, &inquiry), packet(9, &inquiry)].concat();
+    let clear_device_error = [1, 2, PX_FBS as u8, 3, 1, 0, 0];
     let read = packet(9, &[0; 12]);
     let hold_all = [12, 2, 1, 12, 3, 1];
     let let_go_all = [12, 2, 0, 12, 3, 0];
@@ -796,8 +801,9 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("retry", story(&[&[15, 6, 0, 0], &issue(0, 0xec, 0, 0), &POLL, &UP])),
         ("stuck", story(&[&[15, 7, 0, 0], &issue(0, 0xec, 0, 0), &POLL, &[16, 2], &UP])),
         ("poison", story(&[&[15, 8, 0, 0], &issue(0, 0xec, 0, 0), &POLL, &UP])),
-        ("switched", story(&[&multiplier, &both, &POLL, &sense, &read, &sense, &read])),
-        ("by-command", story(&[&commands, &both, &POLL, &sense, &read, &sense, &read])),
+        ("switched", story(&[&multiplier, &both, &POLL, &sense, &read, &both, &read])),
+        ("by-command", story(&[&commands, &both, &POLL, &sense, &read, &both, &read])),
+        ("one-error", story(&[&multiplier, &both, &read, &clear_device_error, &sense, &read])),
         (
             "one-reset",
             story(&[
