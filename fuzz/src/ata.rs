@@ -11,11 +11,8 @@ use freewheel_ata::{CapacityControl, Device, Disk, DiskConfig, Link, LinkError, 
 use freewheel_block::{Engine, EngineConfig, Nanos};
 use freewheel_sim::MemoryDisk;
 
+use crate::ledger::Ledger;
 use crate::{Input, Writer, storage};
-use ledger::Ledger;
-
-#[path = "../../crates/ata/tests/disk/ledger.rs"]
-mod ledger;
 
 /// The most bytes of host memory behind a slot.
 const MEMORY_MAX_BYTES: usize = 64 << 10;

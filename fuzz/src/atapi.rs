@@ -13,12 +13,8 @@ use freewheel_ata::{Device, Drive, DriveConfig, Link, LinkError, packet_command_
 use freewheel_block::{Client, Engine, EngineConfig, GuestMemoryError, Nanos, OpError, OpToken};
 use freewheel_sim::{MemoryDisk, MemoryDiskConfig};
 
+use crate::ledger::Ledger;
 use crate::{Input, Writer, storage};
-use ledger::Ledger;
-
-#[path = "../../crates/ata/tests/disk/ledger.rs"]
-#[allow(dead_code, reason = "a drive queues nothing")]
-mod ledger;
 
 /// The most bytes of host memory behind a slot.
 const MEMORY_MAX_BYTES: usize = 64 << 10;

@@ -13,6 +13,9 @@ pub mod saved_state;
 pub mod storage;
 pub mod vfio_user;
 
+#[path = "../../crates/ata/tests/disk/ledger.rs"]
+mod ledger;
+
 use std::path::Path;
 
 /// Reads an input.
