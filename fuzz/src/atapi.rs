@@ -30,6 +30,7 @@ const DVD_BLOCKS: u64 = 360_001;
 const OUTSIDE_MAX: usize = 8;
 
 const PACKET: u8 = 0xa0;
+const DEVICE_RESET: u8 = 0x08;
 
 /// The controller's side of the cable.
 struct Host {
@@ -298,8 +299,11 @@ impl World {
     }
 
     fn command(&mut self, slot: u8, fis: &RegisterH2D, packet: &[u8; 16]) {
-        let is_taken = !self.held && !self.host.is_busy() && slot < 32;
+        let is_reset = fis.command == DEVICE_RESET;
+        let is_taken = !self.held && (is_reset || !self.host.is_busy()) && slot < 32;
         if is_taken {
+            // A reset is heard by a busy drive, whose command it ends without a word.
+            self.host.ledger = Ledger::default();
             self.host.ledger.send(slot);
             self.host.is_gone = false;
             let reads = fis.command == PACKET && matches!(packet[0], 0x28 | 0xa8);
@@ -310,6 +314,10 @@ impl World {
         let before = self.host.fises;
         self.drive.execute(slot, fis, packet, self.now, &mut self.host);
         assert!(is_taken || self.host.fises == before, "an answer to what was not taken");
+        if is_reset && is_taken {
+            assert_eq!(self.host.fises - before, 1, "a signature");
+            assert!(!self.host.is_busy() && !self.drive.is_locked(), "a reset ends at once");
+        }
     }
 
     fn control(&mut self, control: u8) {
@@ -503,6 +511,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             story(&[&ready, &HOLD, &read(0, 0, 8, 0), &POLL, &[14, 0], &ready, &LET_GO, &POLL]),
         ),
         ("reset", story(&[&ready, &HOLD, &read(0, 0, 8, 0), &POLL, &[14, 1], &LET_GO, &POLL])),
+        ("device-reset", story(&[&ready, &HOLD, &read(0, 0, 8, 0), &POLL, &[7, 2, 0, 0], &LET_GO])),
         ("soft-reset", story(&[&ready, &HOLD, &read(3, 0, 8, 0), &[13, 4, 17, 13, 0], &LET_GO])),
         ("fail", story(&[&ready, &HOLD, &read(0, 0, 8, 0), &POLL, &[11, 0, 37, 0], &POLL])),
         ("eject-late", story(&[&ready, &HOLD, &read(0, 0, 8, 0), &POLL, &[16, 1], &POLL, &LET_GO])),
