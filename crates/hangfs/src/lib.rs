@@ -12,7 +12,7 @@
 //!
 //! | command | answer | |
 //! |---|---|---|
-//! | `hang KIND…` | `ok` | what arrives from now on hangs: `read`, `write`, `fsync`, `fallocate`, `close`, `create` (of another file, which fails when it is released) |
+//! | `hang KIND…` | `ok` | what arrives from now on hangs: `open`, `read`, `write`, `fsync`, `fallocate`, `close`, `create` (of another file, which fails when it is released) |
 //! | `clear` | `ok` | nothing new hangs; what hangs goes on hanging |
 //! | `release` | a number | nothing new hangs, and what hangs is executed, late: so many |
 //! | `pending [KIND]` | a number | so many requests hang |

@@ -16,7 +16,7 @@ hangfs MOUNTPOINT [OPTIONS]: serve a file, MOUNTPOINT/disk, whose requests hang 
   --cached              let the kernel cache the file
 
 Commands, one a line on standard input, each answered with a line:
-  hang [read] [write] [fsync] [fallocate] [close] [create]    clear    release    pending [KIND]
+  hang [open] [read] [write] [fsync] [fallocate] [close] [create]    clear    release    pending [KIND]
   fail-fsync    heal-fsync
 
 Example:

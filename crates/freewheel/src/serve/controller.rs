@@ -110,7 +110,7 @@ impl Controller {
         result
     }
 
-    /// Runs `action`, which takes something off the guest or gives it to it, and notes how long it
+    /// Runs `action`, which takes something from the guest, and notes how long it
     /// took.
     pub(super) fn measured<T>(&mut self, action: impl FnOnce(&mut Hba, Nanos) -> T) -> T {
         let start = self.clock.now();

@@ -276,7 +276,7 @@ impl Plugs {
                 .plug_behind(place.port, pm_port, device, now, memory)
                 .map_err(|error| format!("port {place}: {error}")),
         };
-        let attached = bench.controller.measured(attach);
+        let attached = bench.controller.timed(attach);
         attached.map_err(|cause| Refusal::new(cause, "choose another port"))?;
         if let Some(image) = &unit.image {
             watch_image(bench.epoll, image);

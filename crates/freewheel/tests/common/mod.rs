@@ -58,9 +58,13 @@ impl Server {
 
     /// On a disk that is there already.
     pub(crate) fn start_on(dir: tempfile::TempDir, disk: &str, options: &[&str]) -> Self {
+        Self::launch(dir, &[&["--disk", disk], options].concat())
+    }
+
+    /// With nothing but what `options` say.
+    pub(crate) fn launch(dir: tempfile::TempDir, options: &[&str]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_freewheel"))
             .args(["serve", "--socket", "vm.sock", "--control", "vm.ctl"])
-            .args(["--disk", disk])
             .args(options)
             .current_dir(dir.path())
             .stdin(Stdio::null())
@@ -214,6 +218,49 @@ impl Vmm {
 
     pub(crate) fn stop(&mut self) {
         self.write(PORT + 0x18, 0x10);
+    }
+
+    /// Starts the port again after an error or a change of its device.
+    #[allow(dead_code, reason = "not every test has errors")]
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.write(PORT + 0x30, !0);
+        self.write(PORT + 0x10, !0);
+        self.start();
+    }
+
+    /// Issues a packet command that moves up to 4096 bytes, by DMA, in slot 0.
+    #[allow(dead_code, reason = "not every test has a drive")]
+    pub(crate) fn issue_packet(&mut self, packet: &[u8]) {
+        let mut table = [0u8; 0x80 + 16];
+        table[..4].copy_from_slice(&[0x27, 0x80, 0xa0, 0x01]);
+        table[0x40..0x40 + packet.len()].copy_from_slice(packet);
+        table[0x80..0x88].copy_from_slice(&(BASE + DATA).to_le_bytes());
+        table[0x8c..0x90].copy_from_slice(&4095u32.to_le_bytes());
+        self.ram.write_all_at(&table, TABLES).expect("memory");
+        let mut header = [0u8; 32];
+        header[0..4].copy_from_slice(&(5u32 | 1 << 5 | 1 << 16).to_le_bytes());
+        header[8..16].copy_from_slice(&(BASE + TABLES).to_le_bytes());
+        self.ram.write_all_at(&header, LIST).expect("memory");
+        self.write(PORT + 0x38, 1);
+    }
+
+    /// Waits for a packet command; the sense key if it fails.
+    #[allow(dead_code, reason = "not every test has a drive")]
+    pub(crate) fn wait_packet(&mut self) -> Result<(), u32> {
+        let start = Instant::now();
+        loop {
+            if self.read(PORT + 0x10) & 1 << 30 != 0 {
+                let key = self.read(PORT + 0x20) >> 12 & 0xf;
+                self.restart();
+                return Err(key);
+            }
+            if self.read(PORT + 0x38) & 1 == 0 {
+                return Ok(());
+            }
+            assert!(start.elapsed() < HANG, "a packet command does not end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// PxCI, PxSACT and PxCMD.CR.

@@ -4,10 +4,12 @@
 //! Needs root and FUSE. What this machine can't run is listed as *ignored*, and said once more at
 //! the end; with `FREEWHEEL_REQUIRE_ALL=1` it fails instead.
 
+mod attach;
 #[path = "../common/mod.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 mod drill;
+mod pulled;
 mod resets;
 mod shutdown;
 mod state;
@@ -23,10 +25,15 @@ const SERVE: &str = "--serve-hanging-file-system";
 
 type TestFn = fn(&mut Storage, &str);
 
-const TESTS: [(&str, TestFn); 4] = [
+const TESTS: [(&str, TestFn); 6] = [
     ("every_way_to_reset_ends_at_once", resets::every_way_to_reset_ends_at_once),
     ("the_end_comes_by_its_deadline", shutdown::the_end_comes_by_its_deadline),
     ("the_drill_is_good", drill::the_drill_is_good),
+    (
+        "an_image_that_cannot_be_opened_stops_nothing",
+        attach::an_image_that_cannot_be_opened_stops_nothing,
+    ),
+    ("a_disk_is_pulled_out_at_once", pulled::a_disk_is_pulled_out_at_once),
     (
         "a_stuck_state_file_stops_neither_the_guest_nor_the_end",
         state::a_stuck_state_file_stops_neither_the_guest_nor_the_end,
