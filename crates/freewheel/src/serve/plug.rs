@@ -88,13 +88,18 @@ pub(super) struct Plugs {
     opener: Opener,
     jobs: u64,
     port_count: usize,
+    /// The ports with port multipliers, which stay.
+    multipliers: Vec<usize>,
     answers: Vec<(Ticket, Answer)>,
 }
 
 impl Plugs {
     pub(super) fn new(units: Vec<Unit>, opener: Opener, port_count: usize) -> Self {
+        let behind = units.iter().filter(|unit| unit.place.pm_port.is_some());
+        let multipliers = behind.map(|unit| unit.place.port).collect();
         Self {
             units,
+            multipliers,
             custody: Custody::default(),
             opening: Vec::new(),
             leaving: Vec::new(),
@@ -186,6 +191,8 @@ impl Plugs {
         let taken: Vec<Place> =
             of_units.chain(self.opening.iter().map(|opening| opening.place)).collect();
         let Some(place) = wanted else {
+            let multipliers = self.multipliers.iter().map(|port| Place::on_port(*port));
+            let taken: Vec<Place> = taken.into_iter().chain(multipliers).collect();
             return ports::next_free(self.port_count, &taken).ok_or_else(|| {
                 let cause = format!("all {} ports are taken", self.port_count);
                 Refusal::new(
@@ -198,6 +205,16 @@ impl Plugs {
             let cause = format!("there is no port {}", place.port);
             let last = self.port_count - 1;
             return Err(Refusal::new(cause, format!("use one of the ports 0 to {last}")));
+        }
+        if self.multipliers.contains(&place.port) != place.pm_port.is_some() {
+            let port = place.port;
+            return Err(if place.pm_port.is_some() {
+                let cause = format!("there is no port multiplier on port {port}");
+                Refusal::new(cause, "port multipliers are there from the start, or not at all")
+            } else {
+                let cause = format!("on port {port} is a port multiplier");
+                Refusal::new(cause, format!("use one of its ports, such as {port}.0"))
+            });
         }
         match taken.iter().find(|other| place.excludes(**other)) {
             Some(other) => {

@@ -45,3 +45,19 @@ pub(crate) fn an_image_that_cannot_be_opened_stops_nothing(storage: &mut Storage
     assert_eq!((&attached["id"], &attached["result"]["port"]), (&json!(1), &json!("3")));
     assert_eq!(server.status()["disks"][1]["link"], "up");
 }
+
+pub(crate) fn only_so_many_images_are_opened_at_a_time(storage: &mut Storage, keys: &str) {
+    let server = Server::start("", &["--keep", "--ports", "16"]);
+    storage.fs.hang("open");
+    let mut client = server.control();
+    let disk = format!("path={},{keys}", storage.fs.image().display());
+    let attach = json!({ "disk": disk });
+    for id in 0..8 {
+        let request = json!({ "id": id, "method": "attach", "params": attach });
+        client.write_all(format!("{request}\n").as_bytes()).expect("sent");
+    }
+    storage.fs.wait_for_pending(8);
+    let reply = server.call("attach", &attach);
+    let cause = reply["error"]["message"].as_str().expect("a refusal");
+    assert!(cause.contains("8 images are being opened"), "{cause}");
+}

@@ -25,7 +25,7 @@ const SERVE: &str = "--serve-hanging-file-system";
 
 type TestFn = fn(&mut Storage, &str);
 
-const TESTS: [(&str, TestFn); 6] = [
+const TESTS: [(&str, TestFn); 7] = [
     ("every_way_to_reset_ends_at_once", resets::every_way_to_reset_ends_at_once),
     ("the_end_comes_by_its_deadline", shutdown::the_end_comes_by_its_deadline),
     ("the_drill_is_good", drill::the_drill_is_good),
@@ -33,6 +33,7 @@ const TESTS: [(&str, TestFn); 6] = [
         "an_image_that_cannot_be_opened_stops_nothing",
         attach::an_image_that_cannot_be_opened_stops_nothing,
     ),
+    ("only_so_many_images_are_opened_at_a_time", attach::only_so_many_images_are_opened_at_a_time),
     ("a_disk_is_pulled_out_at_once", pulled::a_disk_is_pulled_out_at_once),
     (
         "a_stuck_state_file_stops_neither_the_guest_nor_the_end",

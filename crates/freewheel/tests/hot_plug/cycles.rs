@@ -73,5 +73,5 @@ fn two_hundred_disks_pulled_out_in_flight_leave_nothing_behind_with_io_uring() {
 
 #[test]
 fn two_hundred_disks_pulled_out_in_flight_leave_nothing_behind_with_threads() {
-    cycles(",engine=threads");
+    cycles(",engine=threads,state=on");
 }

@@ -122,8 +122,111 @@ fn a_disk_behind_a_port_multiplier_comes_and_goes() {
         attach(&server, "path=b.img,port=0.1");
         assert_eq!(server.status()["disks"][1]["pm_port"], 1);
     }
-    let (cause, _) = refusal(&server, "attach", json!({ "disk": "path=b.img,port=1.0" }));
-    assert!(cause.contains("already") || cause.contains("no port multiplier"), "{cause}");
+    let elsewhere = |keys| refusal(&server, "attach", json!({ "disk": keys })).0;
+    assert!(elsewhere("path=b.img,port=1.0").contains("no port multiplier on port 1"));
+    assert!(elsewhere("path=b.img,port=0").contains("on port 0 is a port multiplier"));
+    // Even an empty port multiplier has its port.
+    for port in ["0.0", "0.1"] {
+        result(&server, "detach", json!({ "port": port, "force": true }));
+    }
+    wait_for_custody(&server, 0);
+    assert_eq!(attach(&server, "path=a.img")["port"], "1");
+}
+
+#[test]
+fn an_answer_says_if_the_last_flush_hangs_or_fails() {
+    let server = empty_ports(&[], &["a.img", "b.img"]);
+    attach(&server, "path=a.img,fault=flush:hang");
+    attach(&server, "path=b.img,fault=flush:error=EIO");
+    let (cause, _) = refusal(&server, "detach", json!({ "port": 0, "timeout_ms": 1500 }));
+    assert!(cause.contains("a.img is off, but its storage is not settled"), "{cause}");
+    let status = wait_for_custody(&server, 1);
+    assert_eq!(status["custody"][0]["flushed"], false);
+    let (cause, _) = refusal(&server, "detach", json!({ "port": 1 }));
+    assert!(cause.contains("its last flush failed"), "{cause}");
+    result(&server, "fault.release", json!({}));
+    wait_for_custody(&server, 0);
+}
+
+#[test]
+fn what_a_disk_keeps_is_written_when_it_goes_and_read_when_it_comes_back() {
+    let server = empty_ports(&[], &["a.img"]);
+    for round in 0..3 {
+        attach(&server, "path=a.img,state=on");
+        let status = server.status();
+        assert_eq!(status["disks"][0]["state_file"]["failed_total"], 0, "round {round}");
+        pull(&server);
+        wait_for_custody(&server, 0);
+        let state = server.dir.path().join("a.img.freewheel-state");
+        assert!(std::fs::metadata(state).expect("a state file").len() > 0);
+    }
+}
+
+/// Processor time of the server, in clock ticks.
+fn ticks(server: &Server) -> u64 {
+    let path = format!("/proc/{}/stat", server.id().as_raw_nonzero());
+    let stat = std::fs::read_to_string(path).expect("a process");
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
+    fields[11].parse::<u64>().expect("a number") + fields[12].parse::<u64>().expect("a number")
+}
+
+#[test]
+fn a_client_that_goes_while_it_waits_costs_nothing_and_one_that_only_listens_is_answered() {
+    use std::io::{Read, Write};
+    let server = Server::start(",fault=read:hang", &[]);
+    let mut vmm = Vmm::connect(&server);
+    vmm.issue(5, false, 0);
+    let detach = |timeout_ms| {
+        let params = json!({ "port": 0, "timeout_ms": timeout_ms });
+        let request = json!({ "id": 1, "method": "detach", "params": params });
+        let mut client = server.control();
+        client.write_all(format!("{request}\n").as_bytes()).expect("sent");
+        client.shutdown(std::net::Shutdown::Write).expect("half closed");
+        client
+    };
+    let mut listens = detach(500);
+    server.wait_for("leaving", |status| status["leaving"] == json!(["0"]));
+    let before = ticks(&server);
+    let mut answer = String::new();
+    listens.read_to_string(&mut answer).expect("an answer, then the end");
+    assert!(answer.contains("still in use"), "{answer}");
+    let goes = detach(60_000);
+    server.wait_for("leaving", |status| status["leaving"] == json!(["0"]));
+    drop(goes);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    // Two half seconds, of a hundred ticks each.
+    assert!(ticks(&server) - before < 30, "it spins");
+    pull(&server);
+}
+
+#[test]
+fn ctl_does_it_all() {
+    let server = empty_ports(&[], &["a.img", "a.iso"]);
+    let ctl = |words: &[&str]| {
+        let output = common::freewheel(
+            &[&["ctl", "--control", "vm.ctl"], words].concat(),
+            server.dir.path(),
+        );
+        let text = String::from_utf8(output.stdout).expect("text");
+        let errors = String::from_utf8(output.stderr).expect("text");
+        (output.status.code(), text + &errors)
+    };
+    for words in [
+        &["attach", "--disk", "path=a.img,port=3"][..],
+        &["attach", "--cdrom", ""],
+        &["insert", "--port", "0", "a.iso"],
+        &["eject", "--port", "0"],
+        &["eject", "--port", "0", "--force"],
+        &["detach", "--port", "3", "--timeout", "20"],
+        &["detach", "--port", "0", "--force"],
+    ] {
+        let (code, text) = ctl(words);
+        assert_eq!(code, Some(0), "{words:?}: {text}");
+    }
+    let (code, text) = ctl(&["attach", "--disk", "path=missing.img"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("no such file") && text.contains("remedy: check the path"), "{text}");
+    assert_eq!(ctl(&["attach"]).0, Some(2));
 }
 
 #[test]
