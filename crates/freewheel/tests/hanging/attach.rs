@@ -60,4 +60,7 @@ pub(crate) fn only_so_many_images_are_opened_at_a_time(storage: &mut Storage, ke
     let reply = server.call("attach", &attach);
     let cause = reply["error"]["message"].as_str().expect("a refusal");
     assert!(cause.contains("8 images are being opened"), "{cause}");
+    // A process that opens something ends when that has ended.
+    storage.fs.clear();
+    storage.fs.release();
 }
