@@ -42,20 +42,28 @@ impl Random {
 struct Marked {
     bytes: RefCell<Vec<u8>>,
     written: Cell<u32>,
+    unmapped: Cell<bool>,
+}
+
+impl Marked {
+    fn end(&self, address: u64, len: usize) -> Result<usize, BusError> {
+        let end = usize::try_from(address).ok().and_then(|at| at.checked_add(len));
+        end.filter(|_| !self.unmapped.get()).ok_or(BusError { address })
+    }
 }
 
 impl GuestMemory for Marked {
     fn read(&self, address: u64, buf: &mut [u8]) -> Result<(), BusError> {
         let bytes = self.bytes.borrow();
         let at = usize::try_from(address).map_err(|_| BusError { address })?;
-        let end = at.checked_add(buf.len()).ok_or(BusError { address })?;
+        let end = self.end(address, buf.len())?;
         buf.copy_from_slice(bytes.get(at..end).ok_or(BusError { address })?);
         Ok(())
     }
     fn write(&self, address: u64, data: &[u8]) -> Result<(), BusError> {
         let mut bytes = self.bytes.borrow_mut();
         let at = usize::try_from(address).map_err(|_| BusError { address })?;
-        let end = at.checked_add(data.len()).ok_or(BusError { address })?;
+        let end = self.end(address, data.len())?;
         bytes.get_mut(at..end).ok_or(BusError { address })?.copy_from_slice(data);
         self.written.set(self.written.get() | 1 << (address / REGION));
         Ok(())
@@ -233,7 +241,7 @@ impl World {
         let bytes = RefCell::new(vec![0; (REGION * PORT_COUNT as u64) as usize]);
         let mut world = Self {
             hba,
-            memory: Marked { bytes, written: Cell::new(0) },
+            memory: Marked { bytes, written: Cell::new(0), unmapped: Cell::new(false) },
             now,
             random,
             on_port: [const { None }; PORT_COUNT],
@@ -387,11 +395,15 @@ impl World {
 
     // --- what software does ------------------------------------------------------------------
 
-    fn bring_up(&mut self, port: usize) {
+    fn place(&mut self, port: usize) {
         let base = (port as u64 * REGION) as u32;
-        self.write_px(port, PX_CMD, 0);
         self.write_px(port, PX_CLB, base);
         self.write_px(port, PX_FB, base + FIS_AREA as u32);
+    }
+
+    fn bring_up(&mut self, port: usize) {
+        self.write_px(port, PX_CMD, 0);
+        self.place(port);
         self.write_px(port, PX_SCTL, 1);
         self.write_px(port, PX_SCTL, 0);
         self.write_px(port, PX_SERR, u32::MAX);
@@ -439,7 +451,9 @@ impl World {
         }
         let base = port as u64 * REGION;
         let table = base + TABLES + u64::from(slot) * TABLE_STRIDE;
-        let flags = 5 | 1 << 16 | u32::from(pm_port) << 12 | u32::from(!fis.is_command) << 10;
+        let header_port =
+            if self.random.chance(50) { self.random.below(16) as u8 } else { pm_port };
+        let flags = 5 | 1 << 16 | u32::from(header_port) << 12 | u32::from(!fis.is_command) << 10;
         let header = [flags, 0, table as u32, 0].map(u32::to_le_bytes).concat();
         self.put(base + u64::from(slot) * COMMAND_HEADER_BYTES, &header);
         self.put(table, &RegisterH2D { pm_port, ..fis }.encode());
@@ -530,7 +544,15 @@ impl World {
 
     fn event(&mut self) {
         let port = self.random.below(PORT_COUNT as u64) as usize;
-        match self.random.below(36) {
+        match self.random.below(38) {
+            36 if self.random.chance(3) => {
+                self.hba.reset_function(self.now);
+                (self.is, self.messages, self.ccc) = (0, 0, Ccc::default());
+                self.check(&Effects { forgets: u32::MAX, ..Effects::default() });
+                // Each port's memory tells who has written to it.
+                (0..PORT_COUNT).for_each(|port| self.place(port));
+            }
+            37 => self.memory.unmapped.set(!self.memory.unmapped.get() && self.random.chance(3)),
             0 => self.detach(port),
             1 | 2 => self.attach(port),
             3 | 4 => {
@@ -720,15 +742,16 @@ fn registers_interrupts_and_devices_agree_whatever_happens() {
                 world.event();
             }
             // And afterwards everything works.
+            world.memory.unmapped.set(false);
             world.hba.clear_link_faults();
             world.hba.release_link_faults(world.now, &world.memory);
             world.check(&Effects::default());
             for port in 0..PORT_COUNT {
                 world.attach(port);
                 world.bring_up(port);
-                if port == MULTIPLIED {
-                    world.write_px(port, PX_CMD, 0);
-                }
+                assert_eq!(world.px(port, PX_SSTS) & 0xf, 3, "port {port}");
+                let busy = world.px(port, PX_TFD) & 0x80 != 0;
+                assert!(!busy || port == MULTIPLIED, "port {port}");
             }
         });
         assert!(result.is_ok(), "seed {seed}");
