@@ -176,11 +176,11 @@ impl Wire {
         self.own(slots & !self.ci, NOBODY);
     }
 
-    /// With FIS-based switching, new commands are for PxFBS.DEV.
+    /// With FIS-based switching, new commands are for PxFBS.DEV; without, nobody knows whose they are
+    /// before they are fetched.
     pub(super) fn own_new(&mut self, slots: u32) {
-        if self.fbs.enabled {
-            self.own(slots & !self.ci & !(self.sact & self.owned()), self.fbs.device);
-        }
+        let owner = if self.fbs.enabled { self.fbs.device } else { NOBODY };
+        self.own(slots & !self.ci & !(self.sact & self.owned()), owner);
     }
 
     /// Slots that have an owner.

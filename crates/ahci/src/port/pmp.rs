@@ -101,7 +101,8 @@ pub struct DevicePortStatus {
     pub link: LinkState,
     /// SError (PSCR 1).
     pub serror: u32,
-    /// The command slots of the HBA port that are in use for it.
+    /// The command slots of the HBA port that are in use for it. Without FIS-based switching, whose
+    /// a command is shows only once it has been fetched.
     pub slots: u32,
     /// The task file, as far as the HBA port tells devices apart.
     pub task_file_data: u32,

@@ -254,3 +254,16 @@ fn a_software_reset_that_nobody_hears_completes_nothing() {
     assert!(rig.is(0).contains(PxIs::IFS));
     assert_eq!(rig.status(0).counters.completed_total, before.completed_total);
 }
+
+#[test]
+fn whose_a_waiting_command_is_shows_only_once_it_is_fetched() {
+    let mut rig = rig(2, false);
+    issue_to(&mut rig, 5, 1, command(0x25));
+    // Device 0 is busy for good; the slot was device 1's before.
+    rig.script(0).commands.push_back(vec![]);
+    issue_to(&mut rig, 3, 0, command(0x25));
+    issue_to(&mut rig, 5, 0, command(0x25));
+    assert_eq!(rig.read(0, PX_CI), 0b10_1000);
+    let slots: Vec<u32> = rig.status(0).behind.iter().map(|device| device.slots).collect();
+    assert_eq!(slots, [0b1000, 0]);
+}
