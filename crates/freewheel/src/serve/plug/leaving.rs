@@ -4,6 +4,7 @@
 //! sure here is that no command is torn: the disk goes once nothing was in flight or issued for a
 //! while, its last flush follows, and the answer comes when the image is closed.
 
+use freewheel_ahci::PortStatus;
 use freewheel_block::Nanos;
 use serde_json::Value;
 
@@ -32,12 +33,7 @@ impl Leaving {
     fn look(&mut self, bench: &Bench<'_>, now: Nanos) -> InFlight {
         let ports = bench.controller.hba.status(now);
         let engine = self.place.engine(&ports);
-        let slots = ports.get(self.place.port).map_or(0, |port| {
-            let behind = self.place.pm_port.map(usize::from);
-            let mask = behind
-                .map_or(u32::MAX, |index| port.behind.get(index).map_or(0, |device| device.slots));
-            (port.command_issue | port.sata_active) & mask
-        });
+        let slots = ports.get(self.place.port).map_or(0, |port| in_use_for(self.place, port));
         let operations = engine.map_or(0, |engine| engine.operations.len());
         let submitted_total = engine.map_or(0, |engine| engine.counters.submitted_total);
         if slots != 0 || operations != 0 || submitted_total != self.submitted_total {
@@ -46,6 +42,17 @@ impl Leaving {
         }
         InFlight { commands: slots.count_ones(), operations }
     }
+}
+
+/// The slots of the port that are in use for what is at `place`. Behind a port multiplier a command
+/// may wait whose device nobody knows yet: it may be for any of them.
+fn in_use_for(place: Place, port: &PortStatus) -> u32 {
+    let used = port.command_issue | port.sata_active;
+    let Some(pm_port) = place.pm_port.map(usize::from) else {
+        return used;
+    };
+    let others = port.behind.iter().enumerate().filter(|(index, _)| *index != pm_port);
+    used & !others.fold(0, |slots, (_, device)| slots | device.slots)
 }
 
 struct InFlight {
@@ -113,4 +120,25 @@ fn in_use(place: Place, in_flight: &InFlight) -> Refusal {
         format!("port {place} is still in use: {what}; it stays attached"),
         "unmount it in the guest and try again, or pull it out with --force",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use freewheel_ahci::{Attachment, Hba, HbaConfig, PortMultiplier};
+
+    use super::*;
+
+    #[test]
+    fn a_command_that_may_be_for_a_device_keeps_it() {
+        let multiplier = Attachment::from(PortMultiplier::new(vec![None, None]));
+        let config = HbaConfig::default();
+        let hba = Hba::with_attachments(config, vec![Some(multiplier)], Nanos(0));
+        let mut port = hba.status(Nanos(0)).remove(0);
+        // Slots 0 and 1 are device 0's; of slot 2 nobody knows.
+        (port.command_issue, port.sata_active, port.behind[0].slots) = (0b101, 0b010, 0b011);
+        let at = |pm_port| Place { pm_port, ..Place::on_port(0) };
+        assert_eq!(in_use_for(at(Some(0)), &port), 0b111);
+        assert_eq!(in_use_for(at(Some(1)), &port), 0b100);
+        assert_eq!(in_use_for(at(None), &port), 0b111);
+    }
 }
