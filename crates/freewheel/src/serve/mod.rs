@@ -2,7 +2,8 @@
 //!
 //! The poll loop below *is* the device thread. It owns the controller, waits for the vfio-user
 //! socket, the backends' eventfds, the control socket, signals and timers, and never for anything
-//! else: opening images comes before it, logging has a thread of its own, sockets don't block.
+//! else: images are opened before it or by threads of their own, logging has one too, sockets don't
+//! block.
 
 mod control;
 mod controller;
@@ -133,9 +134,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// People come and go at the connectors (PxCMD.HPCP): Linux keeps the links of such ports out of the
-/// power states in which a new device would not be noticed, Windows offers to remove the disks.
-/// No presence switch: no driver that is known asks the guest to let go of a disk because of it.
+/// Devices come and go (PxCMD.HPCP): Linux leaves the links of such ports out of the power states in
+/// which a new device would not be noticed. No presence switch: Linux does not ask for its
+/// interrupt, and the link tells anyway.
 const CONFIG: HbaConfig =
     HbaConfig { command_slots: 32, staggered_spin_up: false, hot_plug: HotPlug::Connector };
 
