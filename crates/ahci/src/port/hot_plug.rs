@@ -16,7 +16,8 @@ impl Port {
     /// Takes the device, or port multiplier, away. Faults of its link go with it.
     pub(crate) fn detach(&mut self, now: Nanos) -> Option<Attachment> {
         let mut device = self.device.take()?;
-        let lost = device.abort_all(now);
+        let keeps = freewheel_block::sabotaged!(DetachForgetsDevice);
+        let lost = if keeps { 0 } else { device.abort_all(now) };
         let wire = &mut self.wire;
         let was_up = !wire.is_switched_off() && !wire.link.is_down();
         wire.halted |= wire.running();

@@ -145,7 +145,7 @@ impl Bay {
 
     /// A tray with a medium in it has closed.
     fn arrived(&mut self) {
-        self.change_attention = true;
+        self.change_attention = !freewheel_block::sabotaged!(ChangeUnsaid);
         self.new_media = true;
         self.notice_due = true;
     }
@@ -227,10 +227,12 @@ impl Drive {
         self.answer = None;
         // Whoever has the engine polls it.
         self.kick_due = None;
-        self.bay.lost = self.reading.is_some();
+        self.bay.lost = self.reading.is_some() && !freewheel_block::sabotaged!(EjectForgetsHost);
         Ok(self.bay.medium.take().map(|medium| {
             let mut engine = medium.engine;
-            engine.cancel_all(now);
+            if !freewheel_block::sabotaged!(EjectKeepsReading) {
+                engine.cancel_all(now);
+            }
             engine
         }))
     }

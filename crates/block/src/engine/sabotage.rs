@@ -40,10 +40,15 @@ pub enum Sabotage {
     LastRangeForgotten,
     OrphanNotCounted,
     InterruptLost,
+    DetachForgetsDevice,
+    AttachInDoubt,
+    EjectKeepsReading,
+    EjectForgetsHost,
+    ChangeUnsaid,
 }
 
 /// Each sabotage with the clause that it breaks and what it does.
-pub const ALL: [(Sabotage, &str, &str); 28] = [
+pub const ALL: [(Sabotage, &str, &str); 33] = [
     (Sabotage::ResetAsksStorage, "C1", "a reset polls the storage"),
     (
         Sabotage::ResetForgetsDevice,
@@ -80,6 +85,11 @@ pub const ALL: [(Sabotage, &str, &str); 28] = [
     (Sabotage::LastRangeForgotten, "C8", "the last of several ranges of a TRIM is forgotten"),
     (Sabotage::OrphanNotCounted, "C9", "an orphan's end is not counted"),
     (Sabotage::InterruptLost, "C9", "a port's interrupt does not reach IS"),
+    (Sabotage::DetachForgetsDevice, "C1", "a device that is pulled out keeps its commands"),
+    (Sabotage::AttachInDoubt, "C4", "an image gets another engine while ranges are in doubt"),
+    (Sabotage::EjectKeepsReading, "C3", "an eject cancels nothing in the medium's engine"),
+    (Sabotage::EjectForgetsHost, "C2", "a read whose medium was ejected is never answered"),
+    (Sabotage::ChangeUnsaid, "C9", "a medium that was changed is not reported"),
 ];
 
 /// The choice, as a number from 1; 0 is none.

@@ -100,7 +100,7 @@ impl World {
     }
 
     fn issue(&mut self, port: usize, plan: Plan) {
-        if !self.memory.is_mapped() {
+        if !self.memory.is_mapped() || self.guests[port].gone {
             return;
         }
         if self.guests[port].halted {
@@ -307,6 +307,9 @@ impl World {
     /// What an interrupt handler does: clears the causes, sees what has ended, and recovers from
     /// errors.
     pub(super) fn interrupt(&mut self, port: usize) {
+        if self.guests[port].gone {
+            return self.miss(port);
+        }
         let is = self.read_port(port, PX_IS);
         if is & ERRORS != 0 {
             self.guests[port].halted = true;
@@ -391,8 +394,8 @@ impl World {
     /// has ended.
     pub(super) fn drain(&mut self, port: usize) -> bool {
         for _ in 0..2000 {
-            if self.guests[port].busy == 0 {
-                return true;
+            if self.guests[port].busy == 0 || self.guests[port].gone {
+                return self.guests[port].busy == 0;
             }
             self.relieve(port, 8);
             let idle = {

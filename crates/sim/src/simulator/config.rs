@@ -10,6 +10,8 @@ pub(super) const SECTORS: usize = 128;
 pub struct WorldConfig {
     /// Disks, each on a port of its own.
     pub disks: usize,
+    /// There is a drive behind them.
+    pub drive: bool,
     /// Slots of the engine.
     pub slots: u16,
     /// Pieces of an operation at a time.
@@ -44,6 +46,7 @@ impl WorldConfig {
         };
         Self {
             disks: if rng.percent(15) { 2 } else { 1 },
+            drive: rng.percent(15),
             slots: 2 + rng.below(11) as u16,
             window: 1 + rng.below(4) as u16,
             buf_bytes: rng.pick(&[4096, 4096, 8192]),

@@ -78,6 +78,8 @@ pub enum PortState {
     Dark,
     /// SRST is set.
     InReset,
+    /// The device has been pulled out.
+    Gone,
 }
 
 /// A write to a register, by what it does.
@@ -109,6 +111,72 @@ pub enum PortWrite {
     HbaReset,
     /// Function reset.
     FunctionReset,
+    /// The device is pulled out.
+    Detach,
+    /// It comes back.
+    Attach,
+    /// Another device comes, with the same medium.
+    AttachNew,
+    /// Another device does not come, because ranges of the medium are in doubt.
+    AttachRefused,
+}
+
+/// What a drive is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriveState {
+    /// The tray is closed and empty.
+    Empty,
+    /// It is open and empty.
+    Open,
+    /// It is open with a disc in it: the guest has opened it.
+    OpenLoaded,
+    /// A disc is in it.
+    Loaded,
+    /// And the guest has locked it.
+    Locked,
+    /// It reads.
+    Reading,
+    /// The disc was taken out while it was read, and the guest does not know.
+    Lost,
+}
+
+/// What happens to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriveEvent {
+    /// The user inserts a disc.
+    Insert,
+    /// There is one.
+    Occupied,
+    /// The user ejects.
+    Eject,
+    /// Which the guest's lock prevents.
+    Refused,
+    /// Which nothing prevents.
+    Forced,
+    /// The guest opens the tray.
+    Opens,
+    /// Which its own lock prevents.
+    Prevented,
+    /// It closes the tray.
+    Loads,
+    /// It issues a read.
+    Reads,
+    /// Another command ends well.
+    Good,
+    /// A command ends with a unit attention.
+    Attention,
+    /// A command finds no medium.
+    NotReady,
+    /// A read ends well.
+    Data,
+    /// A read fails.
+    Error,
+    /// The port is stopped.
+    Stop,
+    /// COMRESET.
+    Comreset,
+    /// All ports are reset.
+    HbaReset,
 }
 
 const SLOT_STATES: [&str; 10] = [
@@ -138,11 +206,48 @@ const SLOT_EVENTS: [&str; 13] = [
     "parked",
     "unparked",
 ];
-const PORT_STATES: [&str; 7] =
-    ["stopped", "idle", "busy", "queue", "halted", "link dark", "SRST set"];
-const PORT_WRITES: [&str; 13] = [
-    "CLB/FB", "CI", "SACT", "ST=1", "ST=0", "CLO", "DET=1", "DET=0", "IS", "SERR", "IE", "GHC.HR",
+const PORT_STATES: [&str; 8] =
+    ["stopped", "idle", "busy", "queue", "halted", "link dark", "SRST set", "no device"];
+const PORT_WRITES: [&str; 17] = [
+    "CLB/FB",
+    "CI",
+    "SACT",
+    "ST=1",
+    "ST=0",
+    "CLO",
+    "DET=1",
+    "DET=0",
+    "IS",
+    "SERR",
+    "IE",
+    "GHC.HR",
     "FLR",
+    "detach",
+    "attach",
+    "new device",
+    "refused",
+];
+
+const DRIVE_STATES: [&str; 7] =
+    ["empty", "open", "open, loaded", "loaded", "locked", "reading", "disc lost"];
+const DRIVE_EVENTS: [&str; 17] = [
+    "insert",
+    "occupied",
+    "eject",
+    "refused",
+    "forced",
+    "guest opens",
+    "prevented",
+    "guest loads",
+    "read",
+    "other",
+    "attention",
+    "not ready",
+    "read: data",
+    "read: error",
+    "ST=0",
+    "COMRESET",
+    "all reset",
 ];
 
 /// The tables.
@@ -151,6 +256,7 @@ pub struct Coverage {
     slots: [[u64; SLOT_EVENTS.len()]; SLOT_STATES.len()],
     ports: [[u64; PORT_WRITES.len()]; PORT_STATES.len()],
     links: [[u64; LINK.len()]; PORT_STATES.len()],
+    drives: [[u64; DRIVE_EVENTS.len()]; DRIVE_STATES.len()],
 }
 
 impl Coverage {
@@ -174,12 +280,19 @@ impl Coverage {
         self.links[state as usize][fault] += 1;
     }
 
+    /// Counts what happens to a drive.
+    pub fn drive(&mut self, state: DriveState, event: DriveEvent) {
+        self.drives[state as usize][event as usize] += 1;
+    }
+
     /// Adds the visits of `other`.
     pub fn add(&mut self, other: &Coverage) {
         let mine = self.slots.iter_mut().flatten().chain(self.ports.iter_mut().flatten());
         let mine = mine.chain(self.links.iter_mut().flatten());
+        let mine = mine.chain(self.drives.iter_mut().flatten());
         let theirs = other.slots.iter().flatten().chain(other.ports.iter().flatten());
         let theirs = theirs.chain(other.links.iter().flatten());
+        let theirs = theirs.chain(other.drives.iter().flatten());
         mine.zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
     }
 
@@ -207,6 +320,13 @@ impl Coverage {
                 }
             }
         }
+        for (state, row) in self.drives.iter().enumerate() {
+            for (event, count) in row.iter().enumerate() {
+                if *count == 0 && drive_cannot(state, event).is_none() {
+                    holes.push(format!("drive {} × {}", DRIVE_STATES[state], DRIVE_EVENTS[event]));
+                }
+            }
+        }
         holes
     }
 
@@ -222,6 +342,9 @@ impl Coverage {
         text.push_str("\nport states × faults of the link\n");
         let rows: Vec<&[u64]> = self.links.iter().map(|row| &row[..]).collect();
         table(&mut text, &PORT_STATES, &LINK, &rows, &mut reasons, link_cannot);
+        text.push_str("\ndrive states × events\n");
+        let rows: Vec<&[u64]> = self.drives.iter().map(|row| &row[..]).collect();
+        table(&mut text, &DRIVE_STATES, &DRIVE_EVENTS, &rows, &mut reasons, drive_cannot);
         text.push('\n');
         for (index, reason) in reasons.iter().enumerate() {
             let _ = writeln!(text, "  ({}) cannot be: {reason}", letter(index));
@@ -231,7 +354,8 @@ impl Coverage {
 }
 
 fn letter(index: usize) -> char {
-    char::from(b'a' + index as u8)
+    let mut letters = ('a'..='z').chain('A'..='Z');
+    letters.nth(index).unwrap_or('?')
 }
 
 fn table(
@@ -305,6 +429,9 @@ fn slot_cannot(state: usize, event: usize) -> Option<&'static str> {
 
 /// Why a port in `state` never meets an injection; `None` if it does.
 fn link_cannot(state: usize, _fault: usize) -> Option<&'static str> {
+    if state == PortState::Gone as usize {
+        return Some("without a device there is no link");
+    }
     let middle = [PortState::Dark as usize, PortState::InReset as usize];
     middle
         .contains(&state)
@@ -317,6 +444,19 @@ fn port_cannot(state: usize, write: usize) -> Option<&'static str> {
     use PortWrite as W;
     let is = |what: PortState| state == what as usize;
     let does = |what: PortWrite| write == what as usize;
+    let comes = does(W::Attach) || does(W::AttachNew) || does(W::AttachRefused);
+    if is(S::Gone) {
+        let starts = does(W::Start) || does(W::Issue) || does(W::Active);
+        let whole = does(W::Base) || does(W::Override) || does(W::Detach);
+        return (starts || whole || does(W::LinkOn))
+            .then_some("without a device this guest stops and resets the port, no more");
+    }
+    if comes {
+        return Some("devices come to ports that have none");
+    }
+    if does(W::Detach) && (is(S::Dark) || is(S::InReset)) {
+        return Some("this user pulls nothing out in the middle of a reset");
+    }
     if does(W::LinkOn) && !is(S::Dark) {
         return Some("DET goes to 0 only after it was 1");
     }
@@ -344,6 +484,45 @@ fn port_cannot(state: usize, write: usize) -> Option<&'static str> {
             || is(S::Dark) && does(W::LinkOn)
             || is(S::InReset) && (does(W::Issue) || does(W::Comreset));
         return (!wanted).then_some("in the middle of a reset this guest ends it, or resets again");
+    }
+    None
+}
+
+/// Why a drive in `state` cannot see `event`; `None` if it can.
+fn drive_cannot(state: usize, event: usize) -> Option<&'static str> {
+    use DriveEvent as E;
+    use DriveState as S;
+    let is = |what: DriveState| state == what as usize;
+    let sees = |what: DriveEvent| event == what as usize;
+    let runs = is(S::Reading) || is(S::Lost);
+    let commands = E::Opens as usize..=E::NotReady as usize;
+    if runs && commands.contains(&event) {
+        return Some("one packet command at a time");
+    }
+    if !runs && (sees(E::Data) || sees(E::Error)) {
+        return Some("no read is in flight");
+    }
+    let full = is(S::OpenLoaded) || is(S::Loaded) || is(S::Locked) || is(S::Reading);
+    if full && sees(E::Insert) || (is(S::Empty) || is(S::Open)) && sees(E::Occupied) {
+        return Some("a disc is there, or none");
+    }
+    if is(S::Loaded) && (sees(E::Refused) || sees(E::Prevented)) {
+        return Some("nothing is locked");
+    }
+    if is(S::Locked) && (sees(E::Eject) || sees(E::Opens)) {
+        return Some("it is locked");
+    }
+    if (is(S::Empty) || is(S::Open) || is(S::OpenLoaded)) && sees(E::Reads) {
+        return Some("there is nothing to read");
+    }
+    if (is(S::Loaded) || is(S::Locked)) && sees(E::NotReady) {
+        return Some("the disc can be read");
+    }
+    if is(S::Lost) && sees(E::Refused) {
+        return Some("an eject has unlocked it");
+    }
+    if is(S::Lost) && sees(E::Data) {
+        return Some("its data may not arrive (a violation otherwise)");
     }
     None
 }

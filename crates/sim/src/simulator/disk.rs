@@ -33,6 +33,8 @@ pub(super) struct Waiting {
     /// The engine has said that nobody waits for it: an orphan.
     pub(super) cancelled: bool,
     carried_out: bool,
+    /// Which of the engines that this medium has had has handed it over.
+    pub(super) era: u32,
     arrived: u32,
     /// For a flush: the medium when it arrived.
     snapshot: Vec<u64>,
@@ -46,6 +48,9 @@ pub(super) struct DiskState {
     /// What the engine has lent to the layers and the storage.
     pub(super) lent: Vec<Lent>,
     pub(super) waiting: Vec<Waiting>,
+    pub(super) era: u32,
+    /// What former engines, by number, have lent and the storage still has.
+    pub(super) stale: Vec<(u32, Lent)>,
     done: Vec<Done>,
     volatile: Vec<u64>,
     durable: Vec<u64>,
@@ -95,6 +100,8 @@ impl FaultyDisk {
             budget: usize::from(config.slots),
             lent: Vec::with_capacity(usize::from(config.slots)),
             waiting: Vec::with_capacity(usize::from(config.slots)),
+            era: 0,
+            stale: Vec::new(),
             done: Vec::with_capacity(16),
             volatile: vec![0; SECTORS],
             durable: vec![0; SECTORS],
@@ -163,6 +170,7 @@ impl DiskState {
             hangs: false,
             cancelled,
             carried_out: false,
+            era: self.era,
             arrived: self.time,
             snapshot,
         });
@@ -200,7 +208,12 @@ impl DiskState {
         if how == How::Silently {
             return;
         }
-        let Waiting { io, .. } = self.waiting.remove(index);
+        let Waiting { io, era, .. } = self.waiting.remove(index);
+        if era != self.era {
+            // Nobody is there to be told.
+            self.stale.retain(|(of, lent)| (*of, lent.id) != (era, io.id));
+            return;
+        }
         if self.past.len() == PAST {
             self.past.remove(0);
         }
@@ -227,7 +240,7 @@ impl DiskState {
     pub(super) fn repeat(&mut self, which: u8) {
         let Some(last) = self.past.len().checked_sub(1) else { return };
         let (id, kind, range) = self.past[last.min(usize::from(which))];
-        let in_use = self.waiting.iter().find(|waiting| waiting.io.id.slot == id.slot);
+        let in_use = self.of_now().find(|waiting| waiting.io.id.slot == id.slot);
         let in_use = in_use.map(Waiting::state);
         self.coverage.slot(in_use.unwrap_or(SlotState::Free), SlotEvent::Repeated);
         // Now and then the repetition has a buffer, which can't be the one that was lent.
@@ -319,9 +332,28 @@ impl DiskState {
         &self.volatile
     }
 
+    /// The requests of the engine that the medium has now.
+    fn of_now(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.iter().filter(|waiting| waiting.era == self.era)
+    }
+
     /// Requests that the engine has lent and not got back.
     pub(super) fn outstanding(&self) -> usize {
         self.lent.len()
+    }
+
+    /// Another engine gets the medium. What the storage still has of the former one's may still
+    /// happen.
+    pub(super) fn renew(&mut self) {
+        for lent in std::mem::take(&mut self.lent) {
+            if self.of_now().any(|waiting| waiting.io.id == lent.id) {
+                self.stale.push((self.era, lent));
+            }
+        }
+        self.era += 1;
+        self.done.clear();
+        self.past.clear();
+        (self.hints, self.repeats, self.repeats_untaken) = (0, 0, 0);
     }
 
     /// True completions that the engine has not taken yet.

@@ -71,6 +71,8 @@ pub(super) struct Guest {
     pub(super) masked: bool,
     /// A control FIS has set SRST.
     pub(super) in_reset: bool,
+    /// The device has been pulled out.
+    pub(super) gone: bool,
     /// PxSCTL.DET is 1.
     pub(super) dark: bool,
     /// The write cache is on, as far as the guest knows.
@@ -97,6 +99,7 @@ impl Guest {
             halted: false,
             masked: false,
             in_reset: false,
+            gone: false,
             dark: false,
             write_cache,
             holds: (0, 0),

@@ -63,6 +63,11 @@ impl Expected {
     pub(super) fn clear(&mut self) {
         self.pending = 0;
     }
+
+    /// The device has been pulled out, with all that waited on its link.
+    pub(super) fn unplug(&mut self) {
+        (self.pending, self.stuck) = (0, false);
+    }
 }
 
 impl World {
@@ -105,7 +110,7 @@ impl World {
     /// Injects a fault; a drop and a missing signature are played to their end.
     pub(super) fn link_fault(&mut self, port: usize, fault: LinkFault, which: u32) {
         let guest = &self.guests[port];
-        if !guest.ready || !self.memory.is_mapped() {
+        if !guest.ready || guest.gone || !self.memory.is_mapped() {
             return;
         }
         if which >> 28 == 0 {
@@ -251,12 +256,17 @@ impl World {
     }
 
     /// Calls and hints so far, and how many requests could be hinted at.
-    fn account(&self, port: usize) -> (u64, u64) {
+    pub(super) fn account(&self, port: usize) -> (u64, u64) {
         let state = self.disks[port].state();
         (state.calls, state.hints + state.outstanding() as u64)
     }
 
-    fn check_account(&mut self, port: usize, (calls, most_hints): (u64, u64), what: &str) {
+    pub(super) fn check_account(
+        &mut self,
+        port: usize,
+        (calls, most_hints): (u64, u64),
+        what: &str,
+    ) {
         let (calls, hints) = {
             let state = self.disks[port].state();
             (state.calls - calls, state.hints)

@@ -57,6 +57,11 @@ impl Memory {
         self.0.borrow_mut().bytes[at..at + data.len()].copy_from_slice(data);
     }
 
+    pub(super) fn peek(&self, address: u64, len: usize) -> Vec<u8> {
+        let at = address as usize;
+        self.0.borrow().bytes[at..at + len].to_vec()
+    }
+
     /// Fills `len` bytes with the word `value`.
     pub(super) fn fill(&self, address: u64, len: u64, value: u64) {
         let at = address as usize;

@@ -20,9 +20,13 @@ mod campaign;
 mod commands;
 mod config;
 mod coverage;
+mod disc;
 mod disk;
+mod drive;
+mod drive_rules;
 mod faults;
 mod guest;
+mod hot_plug;
 mod links;
 mod memory;
 mod oracle;
@@ -45,7 +49,7 @@ pub use coverage::Coverage;
 pub use faults::{Fault, FaultStats};
 pub use rng::Rng;
 pub use shrink::shrink;
-pub use step::{How, Op, Retry, Step, plan};
+pub use step::{How, Op, PacketOp, Retry, Step, plan};
 pub use violation::{Kind, Violation};
 
 use world::World;
@@ -91,7 +95,7 @@ impl Run {
     pub fn of_seed(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let mut config = WorldConfig::random(&mut rng);
-        let mut steps = plan(&mut rng, config.disks);
+        let mut steps = plan(&mut rng, config.disks, config.drive);
         faults::sprinkle(&mut rng, &mut config, &mut steps);
         Self { config, steps, guest_only: false }
     }

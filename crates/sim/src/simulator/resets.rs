@@ -51,6 +51,9 @@ impl World {
             self.note_cancelled(port);
             self.take_memory_back(port);
         }
+        if way.is_global() {
+            self.lose_drive();
+        }
         self.stats.resets += 1;
         self.stats.resets_in_flight += u64::from(in_flight);
         let before: Vec<(u64, u64, u64)> = ports
@@ -158,6 +161,9 @@ impl World {
         for port in ports {
             self.bring_up(port);
         }
+        if way.is_global() {
+            self.renew_drive();
+        }
     }
 
     /// Counts what is about to be cancelled before storage has it.
@@ -199,7 +205,7 @@ impl World {
         let heard = guest.running && !guest.halted && is & 0x7800_0000 == 0 && status & BUSY == 0;
         match way {
             ResetWay::SoftwareReset | ResetWay::SoftwareResetRunning
-                if !guest.ready || !self.memory.is_mapped() =>
+                if !guest.ready || guest.gone || !self.memory.is_mapped() =>
             {
                 ResetWay::Comreset
             }
@@ -291,7 +297,7 @@ impl World {
 
     /// Makes a stopped port take commands. Without memory it stays as it is.
     pub(super) fn bring_up(&mut self, port: usize) {
-        if !self.memory.is_mapped() {
+        if !self.memory.is_mapped() || self.guests[port].gone {
             return;
         }
         if !self.enabled {
@@ -334,7 +340,7 @@ impl World {
         self.take_memory_back(port);
         self.stop(port);
         self.lose(port);
-        if !self.memory.is_mapped() {
+        if !self.memory.is_mapped() || self.guests[port].gone {
             return;
         }
         let asks = queued && self.moment.is_multiple_of(2);

@@ -30,6 +30,53 @@ pub enum Op {
     CacheOn,
 }
 
+/// What a packet command does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PacketOp {
+    /// TEST UNIT READY.
+    Ready,
+    /// REQUEST SENSE.
+    Sense,
+    /// START STOP UNIT that opens the tray.
+    Open,
+    /// START STOP UNIT that closes it.
+    Load,
+    /// PREVENT ALLOW MEDIUM REMOVAL that prevents.
+    Lock,
+    /// The same that allows.
+    Unlock,
+    /// READ CAPACITY.
+    Capacity,
+    /// READ (10).
+    Read,
+    /// GET EVENT STATUS NOTIFICATION for media events.
+    Event,
+}
+
+impl PacketOp {
+    /// The packet.
+    pub(super) fn packet(self, lba: u32, count: u32) -> [u8; 12] {
+        let mut packet = [0; 12];
+        match self {
+            PacketOp::Ready => {}
+            PacketOp::Sense => (packet[0], packet[4]) = (0x03, 18),
+            PacketOp::Open => (packet[0], packet[4]) = (0x1b, 2),
+            PacketOp::Load => (packet[0], packet[4]) = (0x1b, 3),
+            PacketOp::Lock => (packet[0], packet[4]) = (0x1e, 1),
+            PacketOp::Unlock => packet[0] = 0x1e,
+            PacketOp::Capacity => packet[0] = 0x25,
+            PacketOp::Event => {
+                (packet[0], packet[1], packet[4], packet[8]) = (0x4a, 1, 0x10, 8);
+            }
+            PacketOp::Read => {
+                (packet[0], packet[8]) = (0x28, count as u8);
+                packet[2..6].copy_from_slice(&lba.to_be_bytes());
+            }
+        }
+        packet
+    }
+}
+
 /// How the storage ends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum How {
@@ -169,6 +216,47 @@ pub enum Step {
         /// Which.
         fault: Fault,
     },
+    /// The device is pulled out.
+    Detach {
+        /// From this port.
+        disk: u8,
+        /// A request of the storage completes right before.
+        before: Option<u8>,
+    },
+    /// It comes back.
+    Attach {
+        /// To this port.
+        disk: u8,
+        /// It is another device, with an engine of its own over the same medium, unless ranges of
+        /// that are in doubt.
+        new: bool,
+    },
+    /// The guest gives the drive a packet command.
+    Packet {
+        /// What it does.
+        op: PacketOp,
+        /// Decides slot, block and length.
+        extra: u32,
+    },
+    /// The user puts another disc into the drive.
+    Insert,
+    /// The user takes the disc out.
+    Eject {
+        /// Whatever the guest has locked.
+        force: bool,
+    },
+    /// The storage of a disc, in the drive or ejected, ends a request.
+    Disc {
+        /// Which of those that wait.
+        which: u8,
+        /// In this way.
+        how: How,
+    },
+    /// The guest resets the drive.
+    ResetDrive {
+        /// By COMRESET; if not, it only stops the port.
+        comreset: bool,
+    },
     /// The guest waits for all that it has issued, as far as it ends.
     Drain {
         /// Of this disk.
@@ -177,7 +265,7 @@ pub enum Step {
 }
 
 /// The steps of the run that `rng` decides on.
-pub fn plan(rng: &mut Rng, disks: usize) -> Vec<Step> {
+pub fn plan(rng: &mut Rng, disks: usize, drive: bool) -> Vec<Step> {
     let mut steps = Vec::with_capacity(720);
     let mut issued = 0;
     // How sick the storage is: how often something odd happens, in percent.
@@ -186,6 +274,9 @@ pub fn plan(rng: &mut Rng, disks: usize) -> Vec<Step> {
     let mut planner = Planner { rng, steps: &mut steps, disks: disks as u32, sickness };
     while issued < COMMANDS {
         issued += planner.phase(resets);
+        if drive {
+            planner.discs();
+        }
     }
     // Whatever happened before: at least one reset with commands in flight.
     planner.steps.push(Step::Release { disk: 0, all: true });
@@ -238,6 +329,9 @@ impl Planner<'_> {
             self.storage(disk, burst);
             if self.rng.percent(3) {
                 self.reset(disk, queued);
+            }
+            if self.rng.percent(1) {
+                self.hot_plug(disk, queued);
             }
         }
         if reset_at_end {
@@ -299,6 +393,90 @@ impl Planner<'_> {
         }
         if self.rng.percent(2) {
             self.steps.push(Step::Probe);
+        }
+    }
+
+    /// Discs come and go, and are read.
+    fn discs(&mut self) {
+        for _ in 0..self.rng.below(10) {
+            let (which, extra) = (self.small(), self.rng.bits() as u32);
+            let read = Step::Packet { op: PacketOp::Read, extra };
+            let step = match self.rng.below(41) {
+                0..=9 => read,
+                10..=11 => Step::Packet { op: PacketOp::Ready, extra },
+                12..=14 => Step::Packet { op: PacketOp::Sense, extra },
+                15..=16 => Step::Packet { op: PacketOp::Event, extra },
+                17 => Step::Packet { op: PacketOp::Capacity, extra },
+                18..=19 => Step::Packet { op: PacketOp::Lock, extra },
+                20..=21 => Step::Packet { op: PacketOp::Unlock, extra },
+                22 => Step::Packet { op: PacketOp::Open, extra },
+                23 => Step::Packet { op: PacketOp::Load, extra },
+                24..=27 => Step::Insert,
+                28..=30 => Step::Eject { force: which.is_multiple_of(3) },
+                31..=32 => Step::Disc { which, how: How::Well },
+                33 => Step::Disc { which, how: How::Short },
+                34 => Step::Disc { which, how: How::Fails },
+                35..=37 => Step::Poll,
+                38..=39 => Step::ResetDrive { comreset: which.is_multiple_of(2) },
+                _ => Step::Reset { disk: 0, way: ResetWay::HbaReset, middle: None },
+            };
+            self.steps.push(step);
+            if step == read && self.rng.percent(30) {
+                self.steps.push(Step::Poll);
+            }
+        }
+    }
+
+    /// A device is pulled out with commands in flight, and comes back.
+    fn hot_plug(&mut self, disk: u8, queued: bool) {
+        if self.rng.percent(15) {
+            self.steps.push(Step::Reset { disk, way: ResetWay::Stop, middle: None });
+        } else {
+            for _ in 0..self.rng.below(4) {
+                self.issue(disk, queued);
+            }
+        }
+        if self.rng.percent(15) {
+            let which = self.small();
+            self.steps.push(Step::Hang { disk, which });
+        }
+        let unmapped = self.rng.percent(6);
+        if unmapped {
+            self.steps.push(Step::Unmap);
+            if self.rng.percent(50) {
+                // Without memory the port stays as a reset leaves it.
+                self.steps.push(Step::Reset { disk, way: ResetWay::Stop, middle: None });
+            }
+        }
+        let before = self.rng.percent(25).then(|| self.small());
+        self.steps.push(Step::Detach { disk, before });
+        for _ in 0..self.rng.below(6) {
+            let which = self.small();
+            let step = match self.rng.below(12) {
+                0..=2 => Step::Interrupt { disk },
+                3..=5 => Step::Poll,
+                6..=7 => Step::Storage { disk, which, how: How::Well },
+                8 => Step::Storage { disk, which, how: How::Silently },
+                9 => Step::Reset { disk, way: self.way(), middle: None },
+                10 => Step::Probe,
+                _ => Step::Mask { disk, masked: false },
+            };
+            self.steps.push(step);
+        }
+        let new = self.rng.percent(60);
+        if new && self.rng.percent(60) {
+            self.steps.push(Step::Release { disk, all: true });
+            self.steps.push(Step::Batch { disk, count: 64, order: 0 });
+            self.steps.push(Step::Poll);
+        }
+        self.steps.push(Step::Attach { disk, new });
+        if unmapped {
+            self.steps.push(Step::Map);
+        }
+        for _ in 0..self.rng.below(4) {
+            let how = self.rng.pick(&[Retry::Same, Retry::OtherData, Retry::Read, Retry::Read]);
+            let extra = self.rng.bits() as u32;
+            self.steps.push(Step::Retry { disk, how, queued, extra });
         }
     }
 

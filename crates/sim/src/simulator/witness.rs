@@ -53,7 +53,8 @@ impl DiskState {
         // What is read beyond what was asked for, because of the alignment, nobody sees.
         let guarded = kind.changes_medium()
             || kind == OpKind::Read && self.info.io_align_bytes <= self.sector_bytes;
-        let orphan = self.lent.iter().find(|other| {
+        let stale = self.stale.iter().map(|(_, lent)| lent);
+        let orphan = self.lent.iter().chain(stale).find(|other| {
             other.cancelled && other.kind.changes_medium() && other.range.overlaps(range)
         });
         if let (true, Some(orphan)) = (guarded, orphan) {
@@ -98,7 +99,9 @@ impl DiskState {
 
     fn cancel(&mut self, id: IoId) {
         self.hints += 1;
-        let waits = self.waiting.iter_mut().find(|waiting| waiting.io.id == id);
+        let era = self.era;
+        let mut waits = self.waiting.iter_mut();
+        let waits = waits.find(|waiting| waiting.era == era && waiting.io.id == id);
         let waits = waits.map(|waiting| waiting.cancelled = true).is_some();
         let Some(lent) = self.lent.iter_mut().find(|lent| lent.id == id) else { return };
         lent.cancelled = true;

@@ -2,12 +2,13 @@
 
 use freewheel_ahci::registers::*;
 use freewheel_ahci::{Hba, HbaConfig};
-use freewheel_ata::{Device, Disk, DiskConfig};
+use freewheel_ata::{Device, Disk, DiskConfig, Drive, DriveConfig};
 use freewheel_block::{Engine, EngineConfig, Nanos};
 
 use super::config::{SECTORS, WorldConfig};
 use super::coverage::{Coverage, PortState, PortWrite, SlotEvent, SlotState};
 use super::disk::FaultyDisk;
+use super::drive::{DRIVE_BYTES, DriveGuest};
 use super::guest::{Guest, PORT_BYTES};
 use super::memory::{Memory, WRITE};
 use super::oracle::sectors;
@@ -27,6 +28,9 @@ pub(super) struct World {
     pub(super) memory: Memory,
     pub(super) disks: Vec<FaultyDisk>,
     pub(super) guests: Vec<Guest>,
+    /// Devices that were pulled out, until they or their successors are attached.
+    pub(super) custody: Vec<Option<Box<dyn Device>>>,
+    pub(super) drive: Option<DriveGuest>,
     pub(super) now: Nanos,
     /// Counts commands issued and ended, for the oracle.
     pub(super) moment: u32,
@@ -44,30 +48,9 @@ impl World {
     pub(super) fn new(run: &Run, traced: bool, strict: bool) -> Self {
         let config = &run.config;
         let disks: Vec<FaultyDisk> = (0..config.disks).map(|_| FaultyDisk::new(config)).collect();
-        let devices = disks
-            .iter()
-            .map(|disk| {
-                let engine = Engine::new(
-                    super::faults::storage(config, disk),
-                    EngineConfig {
-                        slots: config.slots,
-                        buf_bytes: config.buf_bytes,
-                        // One for each tag, and room for what the disks do on their own account.
-                        max_operations: 40,
-                        window: config.window,
-                        write_through: false,
-                    },
-                );
-                let disk_config = DiskConfig {
-                    logical_sector_bytes: config.sector_bytes,
-                    queue_depth: config.tags,
-                    write_cache: config.write_cache,
-                    ..DiskConfig::default()
-                };
-                let device = Disk::new(disk_config, engine).expect("a configuration that is valid");
-                Some(Box::new(device) as Box<dyn Device>)
-            })
-            .collect();
+        let devices = disks.iter().map(|disk| Some(new_device(config, disk)));
+        let drive = || Some(Box::new(Drive::new(DriveConfig::default())) as Box<dyn Device>);
+        let devices = devices.chain(config.drive.then(drive)).collect();
         let hba = Hba::new(
             HbaConfig { command_slots: config.tags, ..HbaConfig::default() },
             devices,
@@ -76,9 +59,11 @@ impl World {
         let mut world = Self {
             config: config.clone(),
             hba,
-            memory: Memory::new(config.disks * PORT_BYTES as usize),
+            memory: Memory::new(config.disks * PORT_BYTES as usize + DRIVE_BYTES as usize),
             disks,
+            custody: (0..config.disks).map(|_| None).collect(),
             guests: (0..config.disks).map(|port| Guest::new(port, config.write_cache)).collect(),
+            drive: config.drive.then(|| DriveGuest::new(config.disks)),
             now: Nanos(1),
             moment: 1,
             enabled: false,
@@ -93,6 +78,7 @@ impl World {
         for port in 0..world.guests.len() {
             world.bring_up(port);
         }
+        world.bring_drive_up();
         world
     }
 
@@ -145,6 +131,13 @@ impl World {
             Step::Reset { disk, way, middle } => {
                 self.reset(usize::from(disk) % ports, way, middle);
             }
+            Step::Packet { op, extra } => self.packet(op, extra),
+            Step::Insert => self.insert(),
+            Step::Eject { force } => self.eject(force),
+            Step::Disc { which, how } => self.disc(which, how),
+            Step::ResetDrive { comreset } => self.reset_drive(comreset),
+            Step::Detach { disk, before } => self.detach(usize::from(disk) % ports, before),
+            Step::Attach { disk, new } => self.attach(usize::from(disk) % ports, new),
             Step::Mask { disk, masked } => self.mask(usize::from(disk) % ports, masked),
             Step::Unmap => self.memory.set_mapped(false),
             Step::Map => self.memory.set_mapped(true),
@@ -166,6 +159,7 @@ impl World {
         }
         self.heal();
         for port in 0..self.guests.len() {
+            self.attach(port, false);
             if !self.guests[port].running {
                 self.recover(port);
             }
@@ -189,6 +183,7 @@ impl World {
             self.issue_new(port, Op::Flush, false, 0, 0);
             self.drain(port);
         }
+        self.finish_drive();
         self.poll();
         self.inspect();
         for port in 0..self.guests.len() {
@@ -259,7 +254,7 @@ impl World {
     // --- events --------------------------------------------------------------------------------
 
     pub(super) fn engine(&mut self, port: usize) -> Option<&mut Engine> {
-        self.hba.device_mut(port)?.engine_mut()
+        engine_of(&mut self.hba, &mut self.custody, port)
     }
 
     pub(super) fn read(&mut self, register: u32) -> u32 {
@@ -301,6 +296,7 @@ impl World {
         let guest = &self.guests[port];
         match guest {
             Guest { dark: true, .. } => PortState::Dark,
+            Guest { gone: true, .. } => PortState::Gone,
             Guest { in_reset: true, .. } => PortState::InReset,
             Guest { running: false, .. } => PortState::Stopped,
             Guest { halted: true, .. } => PortState::Halted,
@@ -313,7 +309,9 @@ impl World {
 
     pub(super) fn poll(&mut self) {
         self.hba.poll(self.now, &self.memory);
+        self.poll_custody();
         self.event();
+        self.poll_ejected();
     }
 
     /// After every call into the controller.
@@ -329,6 +327,7 @@ impl World {
             self.check_port(port, is);
             self.check_counters(port);
         }
+        self.check_drive();
         if self.strict {
             self.inspect();
         }
@@ -389,7 +388,8 @@ impl World {
     }
 
     fn check_counters(&mut self, port: usize) {
-        let Some(engine) = self.hba.device_mut(port).and_then(Device::engine_mut) else { return };
+        let engine = engine_of(&mut self.hba, &mut self.custody, port);
+        let Some(engine) = engine else { return };
         let counters = engine.counters();
         let seen = &mut self.guests[port].holds;
         let (held, released) = (counters.held_total - seen.0, counters.released_total - seen.1);
@@ -440,9 +440,8 @@ impl World {
     fn inspect(&mut self) {
         let now = self.now;
         for port in 0..self.guests.len() {
-            let Some(engine) = self.hba.device_mut(port).and_then(Device::engine_mut) else {
-                continue;
-            };
+            let engine = engine_of(&mut self.hba, &mut self.custody, port);
+            let Some(engine) = engine else { continue };
             engine.assert_consistent();
             let doubt = engine.ranges_in_doubt();
             let status = engine.status(now);
@@ -536,6 +535,40 @@ impl World {
             coverage.add(&disk.state().coverage);
         }
         coverage
+    }
+}
+
+/// A disk over `medium`, with an engine of its own.
+pub(super) fn new_device(config: &WorldConfig, medium: &FaultyDisk) -> Box<dyn Device> {
+    let engine = Engine::new(
+        super::faults::storage(config, medium),
+        EngineConfig {
+            slots: config.slots,
+            buf_bytes: config.buf_bytes,
+            // One for each tag, and room for what the disks do on their own account.
+            max_operations: 40,
+            window: config.window,
+            write_through: false,
+        },
+    );
+    let disk_config = DiskConfig {
+        logical_sector_bytes: config.sector_bytes,
+        queue_depth: config.tags,
+        write_cache: config.write_cache,
+        ..DiskConfig::default()
+    };
+    Box::new(Disk::new(disk_config, engine).expect("a configuration that is valid"))
+}
+
+/// The engine of the disk of `port`, which may have been pulled out.
+fn engine_of<'a>(
+    hba: &'a mut Hba,
+    custody: &'a mut [Option<Box<dyn Device>>],
+    port: usize,
+) -> Option<&'a mut Engine> {
+    match &mut custody[port] {
+        Some(device) => device.engine_mut(),
+        None => hba.device_mut(port)?.engine_mut(),
     }
 }
 

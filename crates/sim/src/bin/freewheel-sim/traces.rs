@@ -10,7 +10,7 @@ use freewheel_sim::simulator::{Outcome, Run};
 /// What every trace begins with.
 const MARK: &str = "freewheel-sim trace";
 /// Raised whenever a seed comes to mean another run, or a trace looks different.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn first_line(seed: u64) -> String {
