@@ -50,6 +50,8 @@ pub struct Command {
     pub pm_port: u8,
     /// The scatter list; `None` for the slot's own buffer in one piece.
     pub prdt: Option<Vec<PrdtEntry>>,
+    /// The packet of a PACKET command (ACMD); A in the header says that there is one.
+    pub packet: Option<[u8; 12]>,
     /// Where the command table is; `None` for the slot's own.
     pub table: Option<u64>,
 }
@@ -74,6 +76,7 @@ impl Command {
             clear_busy: false,
             pm_port: 0,
             prdt: None,
+            packet: None,
             table: None,
         }
     }
@@ -175,6 +178,19 @@ impl Command {
     /// IDENTIFY DEVICE.
     pub fn identify() -> Self {
         Self::with_data(0xec, Direction::FromDevice, 512)
+    }
+
+    /// PACKET: this packet, with up to `data_bytes` from the device by DMA.
+    pub fn packet(packet: [u8; 12], data_bytes: u64) -> Self {
+        let mut command = Self::with_data(0xa0, Direction::FromDevice, data_bytes);
+        command.fis.features = 1;
+        command.packet = Some(packet);
+        command
+    }
+
+    /// IDENTIFY PACKET DEVICE.
+    pub fn identify_packet() -> Self {
+        Self::with_data(0xa1, Direction::FromDevice, 512)
     }
 
     /// READ LOG EXT: one page of `log`.

@@ -20,6 +20,9 @@ pub use reset::{ResetOutcome, ResetWay, enable_hba, reset_hba};
 
 use crate::{Access, Machine};
 
+/// Where the packet is in a command table (4.2.3).
+const ACMD_OFFSET_BYTES: usize = 0x40;
+
 /// Why a command did not end well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DriverError {
@@ -140,6 +143,9 @@ impl Driver {
         let mut bytes = vec![0; PRDT_OFFSET_BYTES];
         bytes[..20].copy_from_slice(&fis.encode());
         bytes[0] = command.fis_type;
+        if let Some(packet) = command.packet {
+            bytes[ACMD_OFFSET_BYTES..ACMD_OFFSET_BYTES + packet.len()].copy_from_slice(&packet);
+        }
         for entry in prdt {
             bytes.extend_from_slice(&entry.address.to_le_bytes());
             bytes.extend_from_slice(&[0; 4]);
@@ -148,6 +154,7 @@ impl Driver {
         machine.ram.poke(table, &bytes);
 
         let flags = u32::from(command.fis_dwords & 0x1f)
+            | u32::from(command.packet.is_some()) << 5
             | u32::from(command.direction == Direction::ToDevice) << 6
             | u32::from(command.reset) << 8
             | u32::from(command.clear_busy) << 10

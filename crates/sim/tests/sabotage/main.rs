@@ -16,6 +16,10 @@ fn what_is_broken_is_found_and_the_story_is_short() {
         (Sabotage::FuaIgnored, Kind::Durability),
         (Sabotage::StopKeepsActive, Kind::Register),
         (Sabotage::DoubtForgotten, Kind::Doubt),
+        (Sabotage::DetachForgetsDevice, Kind::Reset),
+        (Sabotage::AttachInDoubt, Kind::Fence),
+        (Sabotage::EjectKeepsReading, Kind::Reset),
+        (Sabotage::EjectForgetsHost, Kind::Answer),
     ];
     let campaign = Campaign { first: 0, seeds: 500, at_most: None, threads: 1, guest_only: false };
     for (which, kind) in cases {
