@@ -331,7 +331,7 @@ impl Planner<'_> {
                 self.reset(disk, queued);
             }
             if self.rng.percent(1) {
-                self.hot_plug(disk, queued);
+                issued += self.hot_plug(disk, queued);
             }
         }
         if reset_at_end {
@@ -428,11 +428,13 @@ impl Planner<'_> {
     }
 
     /// A device is pulled out with commands in flight, and comes back.
-    fn hot_plug(&mut self, disk: u8, queued: bool) {
+    fn hot_plug(&mut self, disk: u8, queued: bool) -> u32 {
+        let mut issued = 0;
         if self.rng.percent(15) {
             self.steps.push(Step::Reset { disk, way: ResetWay::Stop, middle: None });
         } else {
-            for _ in 0..self.rng.below(4) {
+            issued = self.rng.below(4);
+            for _ in 0..issued {
                 self.issue(disk, queued);
             }
         }
@@ -478,6 +480,7 @@ impl Planner<'_> {
             let extra = self.rng.bits() as u32;
             self.steps.push(Step::Retry { disk, how, queued, extra });
         }
+        issued
     }
 
     fn way(&mut self) -> ResetWay {

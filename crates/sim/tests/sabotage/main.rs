@@ -17,7 +17,7 @@ fn what_is_broken_is_found_and_the_story_is_short() {
         (Sabotage::StopKeepsActive, Kind::Register),
         (Sabotage::DoubtForgotten, Kind::Doubt),
         (Sabotage::DetachForgetsDevice, Kind::Reset),
-        (Sabotage::AttachInDoubt, Kind::Fence),
+        (Sabotage::AttachInDoubt, Kind::Data),
         (Sabotage::EjectKeepsReading, Kind::Reset),
         (Sabotage::EjectForgetsHost, Kind::Answer),
     ];
