@@ -70,7 +70,8 @@ impl Ending {
         }
         Self {
             deadline: now.plus(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX)),
-            next_report: now,
+            // Most ends are over before there is anything to report.
+            next_report: now.plus(REPORT_INTERVAL_NS),
         }
     }
 
