@@ -46,7 +46,7 @@ impl WorldConfig {
         };
         Self {
             disks: if rng.percent(15) { 2 } else { 1 },
-            drive: rng.percent(15),
+            drive: rng.percent(10),
             slots: 2 + rng.below(11) as u16,
             window: 1 + rng.below(4) as u16,
             buf_bytes: rng.pick(&[4096, 4096, 8192]),
