@@ -54,12 +54,18 @@ output() {
 # kernel_log NAME: hand the host what the kernel has logged since the last time.
 kernel_log() { output "$1" /busybox/dmesg -r -c; }
 
-# ask METHOD [KEY=VALUE…]: have the host call a method of the disk's control socket, and wait until
-# it has.
-ask() {
+# asked METHOD [KEY=VALUE…]: have the host call a method of the disk's control socket, wait until it
+# has, and print what came of it: `ok`, or why not.
+asked() {
     say "ask=$*"
     read -r answer <&3
-    [ "$answer" = ok ] && return
+    echo "$answer"
+    [ "$answer" = ok ]
+}
+
+# The same where a refusal ends the job.
+ask() {
+    asked "$@" >/dev/null && return
     echo "asked for $*: $answer"
     end 1
 }

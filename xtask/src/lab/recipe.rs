@@ -19,11 +19,13 @@ const PACKAGES: &[&str] = &[
     "eject",
     "fdisk",
     "fio",
+    "genisoimage",
     "grub-common",
     "grub-efi-amd64-bin",
     "grub-pc-bin",
     "hdparm",
     "kmod",
+    "libcdio-utils",
     "mtools",
     "nbdkit",
     "ovmf",
@@ -31,6 +33,8 @@ const PACKAGES: &[&str] = &[
     "sg3-utils",
     "smartmontools",
     "util-linux",
+    "wodim",
+    "xorriso",
 ];
 
 /// Packages that must come from the backports.
@@ -39,11 +43,13 @@ pub(crate) const FROM_BACKPORTS: &str = "qemu-* seabios ovmf ipxe-qemu";
 /// The guest's programs beside busybox; `*` stands for any ending.
 pub(crate) const GUEST_PROGRAMS: &[&str] = &[
     "blkdiscard",
+    "cd-info",
     "e2fsck",
     "eject",
     "fio",
     "fstrim",
     "hdparm",
+    "isoinfo",
     "kmod",
     "lsblk",
     "mke2fs",
@@ -51,6 +57,7 @@ pub(crate) const GUEST_PROGRAMS: &[&str] = &[
     "modprobe",
     "sg_*",
     "smartctl",
+    "wodim",
 ];
 
 /// The guest's kernel modules, without their dependencies. One that a kernel has built in, or
@@ -58,6 +65,7 @@ pub(crate) const GUEST_PROGRAMS: &[&str] = &[
 pub(crate) const GUEST_MODULES: &[&str] = &[
     "ahci",
     "ext4",
+    "isofs",
     "nls_ascii",
     "nls_cp437",
     "nls_iso8859_1",

@@ -110,6 +110,22 @@ impl Server {
         control::call(control, method, params).map(drop)
     }
 
+    /// What the process has open, runs and holds in memory, one `KEY VALUE` a line.
+    pub(crate) fn usage(&mut self) -> Result<Vec<String>> {
+        let process = self.process.as_mut().context("there is no process")?;
+        let proc = PathBuf::from(format!("/proc/{}", process.child().id()));
+        let entries =
+            |dir: &str| Ok::<_, std::io::Error>(std::fs::read_dir(proc.join(dir))?.count());
+        let status = std::fs::read_to_string(proc.join("status"))?;
+        let rss = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let rss_kib = rss.and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
+        Ok(vec![
+            format!("descriptors {}", entries("fd")?),
+            format!("threads {}", entries("task")?),
+            format!("memory_kib {rss_kib}"),
+        ])
+    }
+
     /// The newest status seen, or null.
     pub(crate) fn status(&self) -> serde_json::Value {
         self.watch.as_ref().map_or(serde_json::Value::Null, Watch::newest)
@@ -144,19 +160,17 @@ fn freewheel(
     if let Some(fault) = fault {
         disk += &format!(",fault={fault}");
     }
-    let server = serve(&[disk], sockets, log)?;
+    let server = serve(&["--disk".to_owned(), disk], sockets, log)?;
     Ok(Server { stall, ..server })
 }
 
-/// `freewheel serve` with these disks.
-pub(crate) fn serve(disks: &[String], sockets: &Path, log: &Path) -> Result<Server> {
+/// `freewheel serve` with these devices, as on its command line.
+pub(crate) fn serve(devices: &[String], sockets: &Path, log: &Path) -> Result<Server> {
     let socket = sockets.join("vfio.sock");
     let control = sockets.join("control.sock");
     let mut cmd = Command::new(workspace::build_freewheel()?);
     cmd.arg("serve").arg("--socket").arg(&socket).arg("--control").arg(&control);
-    for disk in disks {
-        cmd.args(["--disk", disk]);
-    }
+    cmd.args(devices);
     let mut process = spawn("freewheel serve", &mut cmd, log)?;
     await_ready(&mut process, "freewheel serve", log, || {
         socket.exists() && control::call(&control, "status", json!({})).is_ok()

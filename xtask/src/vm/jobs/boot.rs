@@ -27,6 +27,8 @@ pub(super) const BIOS: Job = Job {
     after_power_cycle: None,
     env: "",
     disks: DISK,
+    beside: &[],
+    prepare: None,
     from: From::Bios,
     kernels: &["6.12", "7"],
     port_multiplier: false,
@@ -133,7 +135,7 @@ fn partition(lab: &Lab, image: &Image) -> Result<()> {
 }
 
 /// What GRUB does by itself, without a menu.
-fn grub_config() -> String {
+pub(super) fn grub_config() -> String {
     format!(
         "serial --unit=0 --speed=115200\n\
          terminal_input serial console\n\
@@ -146,14 +148,21 @@ fn grub_config() -> String {
     )
 }
 
-/// Make a GRUB for a platform, with its configuration in it.
-fn grub(lab: &Lab, platform: &str, more: &[&str], config: &Path, to: &Path) -> Result<Vec<u8>> {
+/// Make a GRUB for a platform (`i386-pc-eltorito` is that of BIOS, in one piece for a CD), with its
+/// configuration in it.
+pub(super) fn grub(
+    lab: &Lab,
+    platform: &str,
+    more: &[&str],
+    config: &Path,
+    to: &Path,
+) -> Result<Vec<u8>> {
     let modules =
         ["part_gpt", "fat", "search", "linux", "normal", "serial", "terminal", "echo", "boot"];
     run::output(
         lab.program("grub-mkimage")?
             .args(["-O", platform, "-p", "/freewheel", "-d"])
-            .arg(lab.file(&format!("usr/lib/grub/{platform}"))?)
+            .arg(lab.file(&format!("usr/lib/grub/{}", platform.trim_end_matches("-eltorito")))?)
             .arg("-o")
             .arg(to)
             .arg("-c")
@@ -166,7 +175,7 @@ fn grub(lab: &Lab, platform: &str, more: &[&str], config: &Path, to: &Path) -> R
 }
 
 /// Check sums as `md5sum -c` reads them.
-fn sums(files: &[(&str, &Path)]) -> Result<String> {
+pub(super) fn sums(files: &[(&str, &Path)]) -> Result<String> {
     let mut text = String::new();
     for (name, path) in files {
         let line = run::output(std::process::Command::new("md5sum").arg(path))?;

@@ -38,6 +38,11 @@ impl<'a> Checks<'a> {
         self.note(format!("{what} = {expected}"), wrong);
     }
 
+    /// The lines of an output, if there are any.
+    pub(crate) fn lines(&self, name: &str) -> &'a [String] {
+        self.heard.outputs.get(name).map_or(&[], |output| &output.lines)
+    }
+
     /// The first line of an output, or nothing.
     pub(crate) fn first_line(&self, name: &str) -> String {
         let output = self.heard.outputs.get(name);
@@ -189,7 +194,7 @@ fn is_complaint(line: &str) -> bool {
     };
     let severe = level.parse::<u8>().is_ok_and(|level| level & 7 <= 4);
     let text = text.split_once("] ").map_or(text, |(_, text)| text);
-    let about = ["ata", "ahci", "sd ", "scsi", "EXT4-fs error", "Buffer I/O", "blk_"];
+    let about = ["ata", "ahci", "sd ", "sr ", "scsi", "EXT4-fs error", "Buffer I/O", "blk_"];
     let disk = about.iter().any(|start| text.starts_with(start));
     severe && (disk || text.contains("I/O error") || text.contains(", dev sd"))
 }

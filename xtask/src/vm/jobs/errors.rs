@@ -13,6 +13,8 @@ pub(super) const JOB: Job = Job {
     env: "",
     // The second one is unplugged until the guest asks for it.
     disks: &[Disk { mib: 512, keys: "" }, Disk { mib: 16, keys: "fault=link:drop=1000s" }],
+    beside: &[],
+    prepare: None,
     from: From::Kernel,
     kernels: &["6.12", "7"],
     port_multiplier: false,

@@ -70,6 +70,11 @@ impl Heard {
         None
     }
 
+    /// Note what the host found out by itself, as if the guest had put it out.
+    pub(crate) fn add(&mut self, name: &str, lines: Vec<String>) {
+        self.outputs.insert(name.to_owned(), Output { lines, rc: Some(0) });
+    }
+
     /// How the guest ended, if not as it should.
     pub(crate) fn unfinished(&self, limit: Duration) -> Option<String> {
         let last = match self.steps.last() {
@@ -86,11 +91,13 @@ impl Heard {
     }
 }
 
-/// The words of a wish as parameters: numbers where they are some.
+/// The words of a wish as parameters: numbers and truth values where they are some.
 fn params(marker: &Marker) -> serde_json::Value {
     let mut params = serde_json::Map::new();
     for (key, value) in marker.words().filter(|(key, _)| *key != "ask") {
-        let value = value.parse::<u64>().map_or_else(|_| value.into(), serde_json::Value::from);
+        let number = value.parse::<u64>().map(serde_json::Value::from).ok();
+        let truth = || value.parse::<bool>().map(serde_json::Value::from).ok();
+        let value = number.or_else(truth).unwrap_or_else(|| value.into());
         params.insert(key.to_owned(), value);
     }
     params.into()

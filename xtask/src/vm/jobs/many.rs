@@ -31,6 +31,8 @@ pub(super) const JOB: Job = Job {
         disk("port=6.2,serial=BEHIND2"),
         disk("port=6.3,serial=BEHIND3"),
     ],
+    beside: &[],
+    prepare: None,
     from: From::Kernel,
     kernels: &["6.12", "7"],
     port_multiplier: true,

@@ -3,17 +3,21 @@
 //! it asks the host for it and waits.
 
 mod boot;
+mod cd;
 mod check;
 mod errors;
 mod heard;
+mod hot_plug;
 mod many;
+mod media;
 mod power;
 mod tools;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use serde_json::Value;
 
 use super::guest::{Boot, Guest, Start};
 use super::image::Image;
@@ -38,6 +42,10 @@ pub(crate) struct Job {
     /// Settings for the script: assignments, one a line.
     env: &'static str,
     disks: &'static [Disk],
+    /// What `freewheel serve` is told beside the disks.
+    beside: &'static [&'static str],
+    /// Makes what the job needs beside its disks.
+    prepare: Option<Prepare>,
     from: From,
     /// What `cargo xtask test` runs it on.
     pub(crate) kernels: &'static [&'static str],
@@ -47,6 +55,9 @@ pub(crate) struct Job {
     limit: Duration,
     judge: fn(&mut Checks),
 }
+
+/// Puts files into a directory that `@/` stands for: in `beside`, and in what the guest asks for.
+type Prepare = fn(&Setting, &Job, &Path) -> Result<()>;
 
 /// A disk of a job.
 struct Disk {
@@ -59,15 +70,27 @@ struct Disk {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum From {
     Kernel,
-    /// From the first disk, by SeaBIOS.
+    /// From the first disk, or the CD drive if there is none, by SeaBIOS.
     Bios,
-    /// From the first disk, by OVMF.
+    /// The same by OVMF.
     Uefi,
 }
 
 /// Every job.
-pub(crate) const JOBS: &[Job] =
-    &[boot::BIOS, boot::UEFI, errors::JOB, many::JOB, power::JOB, tools::T512, tools::T4096];
+pub(crate) const JOBS: &[Job] = &[
+    boot::BIOS,
+    boot::UEFI,
+    cd::BIOS,
+    cd::UEFI,
+    errors::JOB,
+    hot_plug::JOB,
+    hot_plug::FIFTY,
+    many::JOB,
+    media::JOB,
+    power::JOB,
+    tools::T512,
+    tools::T4096,
+];
 
 /// The job of that name.
 pub(crate) fn find(name: &str) -> Result<&'static Job> {
@@ -103,7 +126,8 @@ pub(crate) fn run(setting: &Setting, job: &Job) -> Result<bool> {
     ));
     let logs = rig::logs(&format!("{}-{}", job.name, setting.kernel.name))?;
     let scratch = Scratch::new()?;
-    let mut disks = Vec::new();
+    let files = Files(scratch.path().to_owned());
+    let mut devices: Vec<String> = job.beside.iter().map(|word| files.named(word)).collect();
     for (number, disk) in job.disks.iter().enumerate() {
         let path = scratch.path().join(format!("disk{number}.img"));
         let image = Image::create(path, disk.mib << 20)?;
@@ -111,7 +135,11 @@ pub(crate) fn run(setting: &Setting, job: &Job) -> Result<bool> {
             boot::install(setting, job, &image, scratch.path())?;
         }
         let comma = if disk.keys.is_empty() { "" } else { "," };
-        disks.push(format!("path={}{comma}{}", image.path().display(), disk.keys));
+        devices.push("--disk".to_owned());
+        devices.push(format!("path={}{comma}{}", image.path().display(), disk.keys));
+    }
+    if let Some(prepare) = job.prepare {
+        prepare(setting, job, scratch.path())?;
     }
     let mut heard = Heard::default();
     let mut endings = Vec::new();
@@ -122,9 +150,9 @@ pub(crate) fn run(setting: &Setting, job: &Job) -> Result<bool> {
         std::fs::create_dir_all(&logs)?;
         // The sockets have a directory of their own, as each cycle has its own processes.
         let sockets = Scratch::new()?;
-        let (mut guest, mut server) = start(setting, job, script, &disks, sockets.path(), &logs)?;
+        let (mut guest, mut server) = start(setting, job, script, &devices, sockets.path(), &logs)?;
         heard.begin();
-        follow(&guest, &mut server, &mut heard, job.limit, setting.show)?;
+        follow(&guest, &mut server, &files, &mut heard, job.limit, setting.show)?;
         let status = server.status();
         let _ = std::fs::write(logs.join("status.json"), format!("{status:#}\n"));
         let through = heard.unfinished(job.limit).is_none();
@@ -154,16 +182,26 @@ pub(crate) fn run(setting: &Setting, job: &Job) -> Result<bool> {
     Ok(report(job, setting, &list, began, &last_words))
 }
 
-/// `freewheel serve` with these disks, and a guest that runs this script.
+/// The directory of a run's files.
+struct Files(PathBuf);
+
+impl Files {
+    /// A text in which `@/` stands for the directory.
+    fn named(&self, text: &str) -> String {
+        text.replace("@/", &format!("{}/", self.0.display()))
+    }
+}
+
+/// `freewheel serve` with these devices, and a guest that runs this script.
 fn start(
     setting: &Setting,
     job: &Job,
     script: &str,
-    disks: &[String],
+    devices: &[String],
     scratch: &Path,
     logs: &Path,
 ) -> Result<(Guest, Server)> {
-    let server = server::serve(disks, scratch, &logs.join("disk.log"))?;
+    let server = server::serve(devices, scratch, &logs.join("disk.log"))?;
     let mut args = [&server.qemu_args[..], setting.args].concat();
     if job.from == From::Uefi {
         args.extend(boot::uefi(setting.lab, scratch)?);
@@ -191,6 +229,7 @@ fn start(
 fn follow(
     guest: &Guest,
     server: &mut Server,
+    files: &Files,
     heard: &mut Heard,
     limit: Duration,
     show: bool,
@@ -205,7 +244,7 @@ fn follow(
             eprintln!("    | {line}");
         }
         if let Some(wish) = heard.note(event.at, event.what) {
-            fulfil(guest, server, &wish)?;
+            fulfil(guest, server, files, heard, &wish)?;
         }
         for (step, rc) in &heard.steps[told..] {
             say::step(format_args!("  {step}{}", if *rc == 0 { "" } else { ": FAILED" }));
@@ -215,10 +254,28 @@ fn follow(
     Ok(())
 }
 
-/// The guest is told how it went; a refusal fails its script.
-fn fulfil(guest: &Guest, server: &Server, wish: &Wish) -> Result<()> {
+/// The guest is told how it went.
+fn fulfil(
+    guest: &Guest,
+    server: &mut Server,
+    files: &Files,
+    heard: &mut Heard,
+    wish: &Wish,
+) -> Result<()> {
     say::step(format_args!("  the guest asks for {} {}", wish.method, wish.params));
-    match server.call(&wish.method, wish.params.clone()) {
+    let mut params = wish.params.clone();
+    for value in params.as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
+        if let Value::String(text) = value {
+            *text = files.named(text);
+        }
+    }
+    // No method of the control socket: what the process itself takes up.
+    if wish.method == "usage" {
+        let name = params["name"].as_str().unwrap_or("usage");
+        heard.add(name, server.usage()?);
+        return guest.answer("ok");
+    }
+    match server.call(&wish.method, params) {
         Ok(()) => guest.answer("ok"),
         Err(err) => guest.answer(&format!("{err:#}").replace('\n', " ")),
     }

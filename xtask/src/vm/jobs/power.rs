@@ -14,6 +14,8 @@ pub(super) const JOB: Job = Job {
     env: "BAD=32768\nALL=131072\nHALF=65536\n\
           data_sum() { dd if=/dev/sda iflag=direct bs=1M count=8 2>/dev/null | md5sum; }\n",
     disks: &[Disk { mib: 64, keys: "state=on" }],
+    beside: &[],
+    prepare: None,
     from: From::Kernel,
     kernels: &["6.12", "7"],
     port_multiplier: false,

@@ -22,6 +22,8 @@ pub(super) const T512: Job = Job {
         keys: "logical=512,model=Freewheel Test,serial=FWTOOLS0001,firmware=FW1.0,\
                wwn=0x5000c50015ea71aa",
     }],
+    beside: &[],
+    prepare: None,
     from: From::Kernel,
     kernels: &["6.12", "7"],
     port_multiplier: false,
