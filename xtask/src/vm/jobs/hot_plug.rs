@@ -30,7 +30,9 @@ pub(super) const JOB: Job = Job {
     beside: &[],
     prepare: Some(prepare),
     from: From::Kernel,
-    kernels: &["6.12", "7"],
+    // Linux 7 does not heed that a disk goes that has come less than ten seconds ago, until commands
+    // time out: it takes half a minute more a round.
+    kernels: &["6.12"],
     port_multiplier: false,
     limit: Duration::from_secs(200),
     judge: |checks| judge(checks, &SHORT),
@@ -55,18 +57,27 @@ fn prepare(_: &Setting, _: &Job, scratch: &Path) -> Result<()> {
 }
 
 /// What Linux says of a disk that was pulled out with commands in flight.
-const PULLED: [&str; 6] = [
+const PULLED: [&str; 16] = [
+    "exception Emask",
+    "irq_stat",
+    "SError: {",
+    "failed command: ",
+    ".00: cmd ",
+    "  res ",
+    ".00: status: {",
+    ".00: error: {",
     "SATA link down",
-    "disable device",
-    "Synchronize Cache(10) failed",
-    "Start/Stop Unit failed",
-    "I/O error",
     "limiting SATA link speed",
+    "disable device",
+    "I/O error",
+    "rejecting I/O to offline device",
+    "callbacks suppressed",
+    " tag#",
+    "Synchronize Cache(10) failed",
 ];
 
 fn judge(checks: &mut Checks, plan: &Plan) {
     checks.quiet("boot", &[]);
-    let provoked = [&super::errors::REPORT[..], &PULLED].concat();
     for round in 1..=plan.rounds {
         checks.quiet(&format!("in_{round}_kernel"), &[]);
         // All were written to when they went.
@@ -81,27 +92,28 @@ fn judge(checks: &mut Checks, plan: &Plan) {
             of = of.lacks(text);
         }
         drop(of);
-        checks.quiet(&going, &provoked);
+        checks.quiet(&going, &PULLED);
     }
     flat(checks, plan.rounds);
 }
 
-/// What the server takes up after the last round is what it took up after the first one.
+/// What the server takes up after the last round is not more than after the first one.
 fn flat(checks: &mut Checks, rounds: usize) {
     let number = |checks: &Checks, round: usize, key: &str| {
         let lines = checks.lines(&format!("usage_{round}"));
         let value = lines.iter().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
         value.unwrap_or(0_u64)
     };
-    for key in ["descriptors", "threads"] {
-        let first = number(checks, 1, key);
-        checks.same(&format!("{key} of freewheel"), first, number(checks, rounds, key));
+    for (key, slack) in [("descriptors", 0), ("threads", SLACK_THREADS), ("memory_kib", SLACK_KIB)]
+    {
+        let (first, last) = (number(checks, 1, key), number(checks, rounds, key));
+        let grown = first == 0 || last > first + slack;
+        let what = format!("freewheel's {key} grow by {slack} at most");
+        checks.note(what, grown.then(|| format!("from {first} to {last}")));
     }
-    let (first, last) = (number(checks, 1, "memory_kib"), number(checks, rounds, "memory_kib"));
-    let grown = first == 0 || last > first + SLACK_KIB;
-    let what = format!("memory of freewheel grows by less than {SLACK_KIB} KiB");
-    checks.note(what, grown.then(|| format!("from {first} to {last} KiB")));
 }
 
+/// The kernel's own workers for io_uring come and go.
+const SLACK_THREADS: u64 = 8;
 /// What an allocator may keep.
 const SLACK_KIB: u64 = 4096;
