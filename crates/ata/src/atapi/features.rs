@@ -75,7 +75,7 @@ impl Drive {
             // Profile list; core (physical interface: Serial ATAPI, DBE); morphing; removable
             // medium (tray, ejects, locks; loads).
             always(0x0000, 0, profiles.collect()),
-            always(0x0001, 2, alloc::vec![0, 0, 0, 8, 1, 0, 0, 0]),
+            always(0x0001, 2, alloc::vec![0, 0, 0, 7, 1, 0, 0, 0]),
             always(0x0002, 1, alloc::vec![0, 0, 0, 0]),
             always(0x0003, 2, alloc::vec![0b001 << 5 | 1 << 4 | 1 << 3 | 1 << 0, 0, 0, 0]),
             // Random readable, multi-read, CD read, DVD read, BD read.

@@ -115,7 +115,7 @@ fn features_say_what_the_drive_can_do_and_which_count_for_its_medium() {
         let is = |code| of_medium == Some(code);
         let expected = [
             (0x0000, true, profiles(profile)),
-            (0x0001, true, vec![0, 0, 0, 8, 1, 0, 0, 0]),
+            (0x0001, true, vec![0, 0, 0, 7, 1, 0, 0, 0]),
             (0x0002, true, vec![0; 4]),
             (0x0003, true, vec![0x39, 0, 0, 0]),
             (0x0010, there, vec![0, 0, 8, 0, 0, 1, 1, 0]),

@@ -19,6 +19,7 @@ pub(super) const BIOS: Job = Job {
     prepare: Some(prepare),
     from: From::Bios,
     judge: |checks| judge(checks, "pc"),
+    kernels: &["6.12"],
     ..boot::BIOS
 };
 

@@ -75,6 +75,7 @@ fn tools(checks: &mut Checks) {
         .of("config")
         .rc(0)
         .field("Current profile:", "CD-ROM")
+        .has("Physical interface standard: Serial ATAPI")
         .line("profile: BD-ROM , currentP=0")
         .line("profile: DVD-ROM , currentP=0")
         .line("profile: CD-ROM , currentP=1")

@@ -17,7 +17,7 @@ pub(super) const JOB: Job = Job {
     beside: &[],
     prepare: None,
     from: From::Kernel,
-    kernels: &["6.12", "7"],
+    kernels: &["6.12"],
     port_multiplier: false,
     limit: Duration::from_secs(300),
     judge,
