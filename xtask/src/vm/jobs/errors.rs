@@ -114,8 +114,15 @@ fn silent(checks: &mut Checks) {
     let given_up = ["ata2: hardreset failed", "ata2: reset failed", "ata2.00: disable device"];
     let of = checks.of("silent-kernel").rc(0);
     given_up.iter().fold(of, |of, text| of.has(text)).lacks("ata1");
-    // What a disk that has gone can't do any more.
-    let gone = [", dev sdb", "[sdb]", "ata2: limiting SATA link speed"];
+    // The damaged FIS that makes Linux reset it, and what a disk that has gone can't do any more.
+    let gone = [
+        "ata2.00: exception Emask",
+        "ata2.00: cmd ",
+        "ata2.00: status: {",
+        "ata2.00: error: {",
+        ", dev sdb",
+        "[sdb]",
+    ];
     checks.quiet("silent-kernel", &[&REPORT[..], &given_up, &gone].concat());
     checks.of("silent-trace").rc(0).has_times("ata_link_hardreset_begin: ata_port=2", 4);
     checks.of("found-kernel").rc(0).has("ata2: SATA link up").has("Attached SCSI disk");
