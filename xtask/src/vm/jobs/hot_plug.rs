@@ -57,7 +57,7 @@ fn prepare(_: &Setting, _: &Job, scratch: &Path) -> Result<()> {
 }
 
 /// What Linux says of a disk that was pulled out with commands in flight.
-const PULLED: [&str; 16] = [
+const PULLED: [&str; 17] = [
     "exception Emask",
     "irq_stat",
     "SError: {",
@@ -70,6 +70,7 @@ const PULLED: [&str; 16] = [
     "limiting SATA link speed",
     "disable device",
     "I/O error",
+    "device offline error",
     "rejecting I/O to offline device",
     "callbacks suppressed",
     " tag#",
